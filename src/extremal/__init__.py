@@ -1,0 +1,21 @@
+"""extremal: sparse networks, projection-free training and machine-assisted mathematics.
+
+An area (`extremal.training`, `extremal.pruning`, …) is imported on first use, so that this
+package alone costs neither torch nor numba.
+"""
+
+import importlib
+from types import ModuleType
+
+__version__ = "0.1.0"
+__all__ = ["__version__", "demo", "lab", "pruning", "training", "verify"]
+
+
+def __getattr__(name: str) -> ModuleType:
+    if name in __all__:
+        return importlib.import_module(f".{name}", __name__)
+    raise AttributeError(f"module 'extremal' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,1 @@
+"""The floor: errors, run folders, records, seeds, executors, progress, plots, report."""

@@ -1,0 +1,1 @@
+"""Data sets, networks and one readable training loop."""

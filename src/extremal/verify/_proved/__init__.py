@@ -1,0 +1,1 @@
+"""Checkers of proved kinds: exact arithmetic with the standard library only."""

@@ -1,0 +1,1 @@
+"""Checkers of recomputed kinds: a deterministic fact repeated from the files."""
