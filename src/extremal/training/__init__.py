@@ -1,1 +1,37 @@
 """Data sets, networks and one readable training loop."""
+
+from ._batches import steps_per_epoch
+from ._data import Data, Split
+from ._errors import TrainingError
+from ._evaluate import Evaluation, calibration_error, evaluate
+from ._hooks import Hooks
+from ._load import load_data
+from ._loop import History, LoopConfig, train
+from ._macs import LayerMacs, count_macs
+from ._networks import network
+from ._recalibrate import recalibrate
+from ._schedules import schedule, warmup_steps
+from ._tensors import load_tensors, save_tensors
+
+__all__ = [
+    "Data",
+    "Evaluation",
+    "History",
+    "Hooks",
+    "LayerMacs",
+    "LoopConfig",
+    "Split",
+    "TrainingError",
+    "calibration_error",
+    "count_macs",
+    "evaluate",
+    "load_data",
+    "load_tensors",
+    "network",
+    "recalibrate",
+    "save_tensors",
+    "schedule",
+    "steps_per_epoch",
+    "train",
+    "warmup_steps",
+]
