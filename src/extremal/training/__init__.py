@@ -4,6 +4,7 @@ from ._batches import steps_per_epoch
 from ._data import Data, Split
 from ._errors import TrainingError
 from ._evaluate import Evaluation, calibration_error, evaluate
+from ._fit import Config, Fit, fit, load_run
 from ._hooks import Hooks
 from ._load import load_data
 from ._loop import History, LoopConfig, train
@@ -12,10 +13,13 @@ from ._networks import network
 from ._recalibrate import recalibrate
 from ._schedules import schedule, warmup_steps
 from ._tensors import load_tensors, save_tensors
+from ._weights import load_weights
 
 __all__ = [
+    "Config",
     "Data",
     "Evaluation",
+    "Fit",
     "History",
     "Hooks",
     "LayerMacs",
@@ -25,8 +29,11 @@ __all__ = [
     "calibration_error",
     "count_macs",
     "evaluate",
+    "fit",
     "load_data",
+    "load_run",
     "load_tensors",
+    "load_weights",
     "network",
     "recalibrate",
     "save_tensors",
