@@ -6,6 +6,10 @@ package alone costs neither torch nor numba.
 
 import importlib
 from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from . import demo, lab, pruning, training, verify
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "demo", "lab", "pruning", "training", "verify"]

@@ -1,1 +1,66 @@
-"""The floor: errors, run folders, records, seeds, executors, progress, plots, report."""
+"""The floor under every area: errors, runs, records, seeds, executors, progress, reports."""
+
+from ._certificates import Part, write_certificate
+from ._commands import Answer, Command, command, command_of
+from ._errors import ExtremalError, MissingExtra, RunError, WorkerError, require
+from ._executor import Executor, Outcome, executor
+from ._files import atomic_path, atomic_write, sha256_file
+from ._measured import accuracy_part, describe, seeds_part, timing_part, wilson
+from ._plain import from_plain, resolve, to_plain
+from ._plots import PALETTE, figure_bytes, new_figure
+from ._progress import Progress, progress
+from ._rationals import rational
+from ._records import append_record, commit, machine, read_records, versions
+from ._report import Picture, Section, Text, write_report
+from ._runs import Run
+from ._seeds import derive_seed, generator, seed_everything
+from ._tables import Cell, Table
+
+__all__ = [
+    "PALETTE",
+    "Answer",
+    "Cell",
+    "Command",
+    "Executor",
+    "ExtremalError",
+    "MissingExtra",
+    "Outcome",
+    "Part",
+    "Picture",
+    "Progress",
+    "Run",
+    "RunError",
+    "Section",
+    "Table",
+    "Text",
+    "WorkerError",
+    "accuracy_part",
+    "append_record",
+    "atomic_path",
+    "atomic_write",
+    "command",
+    "command_of",
+    "commit",
+    "derive_seed",
+    "describe",
+    "executor",
+    "figure_bytes",
+    "from_plain",
+    "generator",
+    "machine",
+    "new_figure",
+    "progress",
+    "rational",
+    "read_records",
+    "require",
+    "resolve",
+    "seed_everything",
+    "seeds_part",
+    "sha256_file",
+    "timing_part",
+    "to_plain",
+    "versions",
+    "wilson",
+    "write_certificate",
+    "write_report",
+]

@@ -1,0 +1,278 @@
+"""The shell: `extremal AREA VERB` is `extremal.AREA.VERB(...)`, and nothing more happens here.
+
+Results go to stdout, progress and errors to stderr. Exit codes: 0 done or accepted, 1 rejected or
+refuted, 2 unusable input, 3 an honest open end. The table below is what `extremal --help` prints
+without importing anything; a test compares it with the areas' doors.
+"""
+
+import contextlib
+import dataclasses
+import importlib
+import io
+import json
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, cast
+
+from extremal import __version__
+
+AREAS: dict[str, tuple[str, dict[str, str]]] = {
+    "training": (
+        "data sets, networks and one readable training loop",
+        {"fit": "train a network"},
+    ),
+    "pruning": (
+        "prune and retrain, with exact counts",
+        {"prune": "prune a trained network to a stated sparsity and retrain it"},
+    ),
+}
+TOP = {
+    "demo": "the main job and one checkable answer from every area",
+    "verify": "check a certificate with independent code",
+    "cite": "print the papers behind an area",
+}
+
+_PAPERS = {
+    "pruning": (
+        "Zimmer, Spiegel, Pokutta: How I Learned to Stop Worrying and Love Retraining. "
+        "ICLR 2023, arXiv:2111.00843 (retraining schedules, BIMP).",
+        "Han, Pool, Tran, Dally: Learning both weights and connections for efficient neural "
+        "networks. NeurIPS 2015 (magnitude pruning, FT).",
+        "Renda, Frankle, Carbin: Comparing rewinding and fine-tuning in neural network pruning. "
+        "ICLR 2020 (LRW).",
+        "Le, Hua: Network pruning that matters. ICLR 2021 (SLR, CLR).",
+        "Gale, Elsen, Hooker: The state of sparsity in deep neural networks. 2019 (uniform+).",
+        "Evci, Gale, Menick, Castro, Elsen: Rigging the lottery. ICML 2020 (ERK).",
+        "Lee, Park, Mo, Ahn, Shin: Layer-adaptive sparsity for the magnitude-based pruning. "
+        "ICLR 2021 (LAMP).",
+        "Zhu, Gupta: To prune, or not to prune. 2017 (GMP).",
+        "Ding et al.: Global sparse momentum SGD. NeurIPS 2019 (GSM).",
+        "Carreira-Perpiñán, Idelbayev: Learning-compression algorithms for neural net pruning. "
+        "CVPR 2018 (LC).",
+        "Lin, Stich, Barba, Dmitriev, Jaggi: Dynamic model pruning with feedback. ICLR 2020 (DPF).",
+        "Wortsman, Farhadi, Rastegari: Discovering neural wirings. NeurIPS 2019 (DNW).",
+        "Kusupati et al.: Soft threshold weight reparameterization. ICML 2020 (STR).",
+        "Savarese, Silva, Maire: Winning the lottery with continuous sparsification. "
+        "NeurIPS 2020 (CS).",
+        "Liu, Xu, Shi, Cheung, So: Dynamic sparse training. ICLR 2020 (DST).",
+    ),
+    "training": (
+        "He, Zhang, Ren, Sun: Deep residual learning for image recognition. CVPR 2016 (ResNet).",
+        "Simonyan, Zisserman: Very deep convolutional networks. ICLR 2015 (VGG).",
+        "Zagoruyko, Komodakis: Wide residual networks. BMVC 2016 (WideResNet).",
+        "Krizhevsky: Learning multiple layers of features from tiny images. 2009 (CIFAR-10).",
+        "LeCun, Bottou, Bengio, Haffner: Gradient-based learning applied to document "
+        "recognition. Proc. IEEE 1998 (MNIST).",
+        "Guo, Pleiss, Sun, Weinberger: On calibration of modern neural networks. ICML 2017 (ECE).",
+    ),
+}
+
+
+class _Usage(Exception):
+    """The words of a command are off; the text says which."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; the `extremal` script exits with it."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            return _run(words)
+    except _Usage as error:
+        return _complain(str(error))
+    except KeyboardInterrupt:
+        return _complain("interrupted; what was finished is kept, continue with --resume.")
+    except BrokenPipeError:  # the reader of our output has gone, as in `| head`
+        sys.stderr.close()
+        return 2
+    except Exception as error:
+        if not _is_for_the_user(error):
+            raise
+        return _complain(str(error) or type(error).__name__)
+
+
+def _run(words: list[str]) -> int:
+    if not words or words[0] in {"-h", "--help"}:
+        print(_help())
+        return 0
+    if words[0] == "--version":
+        print(__version__)
+        return 0
+    first, rest = words[0], words[1:]
+    if first == "verify":
+        return _verify(rest)
+    if first == "cite":
+        return _cite(rest)
+    if first == "demo":
+        return _call(importlib.import_module("extremal.demo").demo, "extremal demo", rest)
+    if first not in AREAS:
+        raise _Usage(
+            f"{first!r} is neither an area nor a command; there are "
+            f"{', '.join([*AREAS, *TOP])}. See extremal --help."
+        )
+    verbs = AREAS[first][1]
+    if not rest or rest[0] in {"-h", "--help"}:
+        print(_help_of(first))
+        return 0
+    if rest[0] not in verbs:
+        raise _Usage(f"{first} has no verb {rest[0]!r}; it has {', '.join(verbs)}.")
+    verb = getattr(importlib.import_module(f"extremal.{first}"), rest[0])
+    return _call(verb, f"extremal {first} {rest[0]}", rest[1:])
+
+
+def _call(verb: Callable[..., Any], name: str, words: list[str]) -> int:
+    from extremal.lab import command_of
+
+    how = command_of(verb)
+    parsed = _parse(how, name, words, verb.__doc__ or "")
+    inputs = [getattr(parsed, _attribute(i)) for i in how.inputs]
+    extra = {flag: getattr(parsed, flag) for flag in how.flags}
+    answer = verb(*inputs, config=parsed.options, **extra)
+    print(json.dumps(answer.as_json(), indent=1) if parsed.json else answer.table().as_text())
+    return int(getattr(answer, "exit_code", 0))
+
+
+def _parse(how: Any, name: str, words: list[str], about: str) -> Any:
+    import tyro
+
+    positional: list[Any] = []
+    for word in how.inputs:
+        kind = str | None if word.endswith("?") else str
+        default: dict[str, Any] = {"default": None} if word.endswith("?") else {}
+        marked = Annotated[
+            kind, tyro.conf.Positional, tyro.conf.arg(metavar=word.strip("?").upper())
+        ]
+        positional.append((_attribute(word), marked, dataclasses.field(**default)))
+    flags: dict[str, Any] = {
+        "out": (Path | None, "Where the results go: a folder for a run, a file for a picture."),
+        "resume": (bool, "Continue the interrupted run in --out."),
+        "force": (bool, "Replace what is in --out."),
+    }
+    fields = [
+        *positional,
+        (
+            "options",
+            tyro.conf.OmitArgPrefixes[how.options],
+            dataclasses.field(default_factory=how.options),
+        ),
+        *(
+            (
+                flag,
+                Annotated[flags[flag][0], tyro.conf.arg(help=flags[flag][1])],
+                dataclasses.field(default=None if flag == "out" else False),
+            )
+            for flag in how.flags
+        ),
+        (
+            "json",
+            Annotated[bool, tyro.conf.arg(help="Print the result for a machine.")],
+            dataclasses.field(default=False),
+        ),
+    ]
+    shape = dataclasses.make_dataclass("Arguments", fields, kw_only=True)
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return tyro.cli(
+                shape,
+                args=words,
+                prog=name,
+                description=about.split("\n\n")[0],
+                config=(tyro.conf.FlagCreatePairsOff,),
+            )
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        raise _Usage(f"{_first_words(said.getvalue())} See {name} --help.") from None
+
+
+def _attribute(word: str) -> str:
+    return "input_" + word.strip("?")
+
+
+def _first_words(box: str) -> str:
+    """The message inside the box that the parser draws, as one line."""
+    words: list[str] = []
+    for line in box.splitlines():
+        inner = line.strip("│╭╮╰╯ ")
+        if inner.startswith("─"):
+            if words:
+                break
+            continue
+        if line.startswith("│"):
+            words.append(inner)
+    text = " ".join(words) or " ".join(box.split())
+    return text if text.endswith((".", "!", "?")) else text + "."
+
+
+def _verify(words: list[str]) -> int:
+    from extremal import verify
+
+    machine = "--json" in words
+    files = [w for w in words if w != "--json"]
+    if any(w in {"-h", "--help"} for w in files):
+        print(
+            "usage: extremal verify FILE [--json]\n\nExit code: 0 accepted, 1 rejected, 2 unusable."
+        )
+        return 0
+    if len(files) != 1 or files[0].startswith("-"):
+        raise _Usage("verify takes one certificate: extremal verify FILE [--json].")
+    verdict = verify.file(files[0])
+    if machine:
+        print(json.dumps(verdict.as_json(), indent=1))
+    elif verdict.status == "unusable":
+        return _complain(f"{verdict.path} is unusable as a certificate: {verdict.reason}")
+    else:
+        print(verdict.as_text())
+    return verdict.exit_code
+
+
+def _cite(words: list[str]) -> int:
+    if len(words) != 1 or words[0] not in _PAPERS:
+        raise _Usage(f"cite takes one area: {', '.join(_PAPERS)}.")
+    print("\n".join(_PAPERS[words[0]]))
+    return 0
+
+
+def _help() -> str:
+    lines = [
+        "usage: extremal AREA VERB INPUT --option value --out PATH",
+        "",
+        "areas and their verbs:",
+        *(f"  {area:<12} {', '.join(verbs):<28} {about}" for area, (about, verbs) in AREAS.items()),
+        "",
+        "commands:",
+        *(f"  {name:<12} {about}" for name, about in TOP.items()),
+        "",
+        "extremal AREA VERB --help lists the options of a verb.",
+    ]
+    return "\n".join(lines)
+
+
+def _help_of(area: str) -> str:
+    about, verbs = AREAS[area]
+    return "\n".join(
+        [f"extremal {area}: {about}", "", *(f"  {verb:<12} {text}" for verb, text in verbs.items())]
+    )
+
+
+def _is_for_the_user(error: Exception) -> bool:
+    from extremal.lab import ExtremalError
+
+    return isinstance(error, (ExtremalError, ValueError, OSError, MemoryError))
+
+
+def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
+    print(f"extremal: warning: {' '.join(str(message).split())}", file=sys.stderr)
+
+
+def _complain(text: str) -> int:
+    print(f"extremal: {' '.join(text.split())}", file=cast("Any", sys.stderr))
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

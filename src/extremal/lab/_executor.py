@@ -1,0 +1,255 @@
+"""Work that splits: one interface, the same results from each executor.
+
+    executor("serial")                      one job after another, in this process
+    executor("processes", workers=2)        spawned processes of this machine
+    executor("ray", address="auto")         a running Ray cluster, or a local one
+
+A job is a picklable value; the function is a module-level function of it. Results come back in
+the order of the jobs, whatever order they were done in.
+"""
+
+import multiprocessing
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from typing import Any, Generic, Literal, Protocol, TypeVar
+
+from ._errors import WorkerError, require
+
+J = TypeVar("J")
+R = TypeVar("R")
+
+Name = Literal["serial", "processes", "ray"]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome(Generic[R]):
+    """How one job ended.
+
+    Attributes:
+        index: The job's place in the list.
+        value: What it returned; None where it failed.
+        error: What it raised, or None. A worker that vanished gives a `WorkerError`.
+        attempts: How often it was started.
+    """
+
+    index: int
+    value: R | None
+    error: BaseException | None
+    attempts: int
+
+
+class Executor(Protocol):
+    """What `executor` returns."""
+
+    @property
+    def workers(self) -> int:
+        """How many jobs run at a time."""
+        ...
+
+    def outcomes(self, function: Callable[[J], R], jobs: Sequence[J]) -> Iterator[Outcome[R]]:
+        """Yield each job's outcome as it ends."""
+        ...
+
+    def map(self, function: Callable[[J], R], jobs: Sequence[J]) -> list[R]:
+        """Return all results in the order of the jobs."""
+        ...
+
+
+def executor(
+    name: Name = "serial",
+    *,
+    workers: int | None = None,
+    retries: int = 1,
+    threads: int | None = None,
+    address: str | None = None,
+) -> Executor:
+    """Return the executor of that name.
+
+    Args:
+        name: `"serial"`, `"processes"` or `"ray"`.
+        workers: Jobs at a time; default: one a core (one, for `"serial"`).
+        retries: How often a failed job, or one whose worker vanished, is started again.
+        threads: Numerical threads a worker may use; default: the cores divided by the workers.
+            Results are repeated bit for bit only with the same number.
+        address: Of a Ray cluster; None starts a local one that ends with this process.
+
+    Raises:
+        ValueError: The name is unknown or a number is out of range.
+        MissingExtra: Ray is asked for and not installed.
+    """
+    cores = os.cpu_count() or 1
+    if workers is not None and workers < 1:
+        raise ValueError(f"an executor needs at least one worker, got workers={workers}.")
+    if retries < 0:
+        raise ValueError(f"retries is a count of 0 or more, got {retries}.")
+    if name == "serial":
+        return _Serial(retries=retries)
+    count = workers or cores
+    share = threads or max(1, cores // count)
+    if name == "processes":
+        return _Processes(workers=count, retries=retries, threads=share)
+    if name == "ray":
+        require("ray", "ray")
+        return _Ray(workers=count, retries=retries, threads=share, address=address)
+    raise ValueError(f"{name!r} is no executor; there are 'serial', 'processes' and 'ray'.")
+
+
+class _Mapped:
+    def outcomes(self, function: Callable[[J], R], jobs: Sequence[J]) -> Iterator[Outcome[R]]:
+        raise AssertionError("every executor has its own")
+
+    def map(self, function: Callable[[J], R], jobs: Sequence[J]) -> list[R]:
+        done: dict[int, Any] = {}
+        for outcome in self.outcomes(function, jobs):
+            if outcome.error is not None:
+                raise WorkerError(
+                    f"job {outcome.index} of {len(jobs)} failed after {outcome.attempts} "
+                    f"attempt(s): {type(outcome.error).__name__}: {outcome.error}. "
+                    "Finished work is kept where it was written; mend the cause and resume."
+                ) from outcome.error
+            done[outcome.index] = outcome.value
+        return [done[i] for i in range(len(jobs))]
+
+
+@dataclass(frozen=True, slots=True)
+class _Serial(_Mapped):
+    retries: int
+    workers: int = 1
+
+    def outcomes(self, function: Callable[[J], R], jobs: Sequence[J]) -> Iterator[Outcome[R]]:
+        for index, job in enumerate(jobs):
+            attempt = 1
+            while True:
+                try:
+                    yield Outcome(index, function(job), None, attempt)
+                    break
+                except Exception as error:  # noqa: BLE001 - a job may fail in any way
+                    if attempt > self.retries:
+                        yield Outcome(index, None, error, attempt)
+                        break
+                    attempt += 1
+
+
+def _start_worker(threads: int, path: list[str]) -> None:
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ[name] = str(threads)
+    os.environ["NUMBA_NUM_THREADS"] = str(threads)
+    sys.path[:] = path
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.set_num_threads(threads)
+
+
+@dataclass(frozen=True, slots=True)
+class _Processes(_Mapped):
+    workers: int
+    retries: int
+    threads: int
+
+    def _pool(self, jobs: int) -> ProcessPoolExecutor:
+        return ProcessPoolExecutor(
+            min(self.workers, max(1, jobs)),
+            mp_context=multiprocessing.get_context("spawn"),
+            initializer=_start_worker,
+            initargs=(self.threads, list(sys.path)),
+        )
+
+    def outcomes(self, function: Callable[[J], R], jobs: Sequence[J]) -> Iterator[Outcome[R]]:
+        attempts = [0] * len(jobs)
+        waiting = list(range(len(jobs)))
+        pool = self._pool(len(jobs))
+        running: dict[Future[R], int] = {}
+        try:
+            while waiting or running:
+                # At most one job a worker is handed over, so that a vanished worker costs the
+                # jobs that were running, not the attempts of the whole queue.
+                while waiting and len(running) < self.workers:
+                    index = waiting.pop(0)
+                    attempts[index] += 1
+                    running[pool.submit(function, jobs[index])] = index
+                broken = False
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    index = running.pop(future)
+                    error = future.exception()
+                    if error is None:
+                        yield Outcome(index, future.result(), None, attempts[index])
+                        continue
+                    if isinstance(error, BrokenProcessPool):
+                        broken = True
+                        error = WorkerError(
+                            f"a worker process vanished while job {index} ran (killed, or out "
+                            "of memory)"
+                        )
+                    if attempts[index] > self.retries:
+                        yield Outcome(index, None, error, attempts[index])
+                    else:
+                        waiting.append(index)
+                if broken:
+                    for future, index in running.items():
+                        if future.done() and future.exception() is None:
+                            yield Outcome(index, future.result(), None, attempts[index])
+                        elif attempts[index] > self.retries:
+                            lost = WorkerError(f"the worker pool broke while job {index} ran")
+                            yield Outcome(index, None, lost, attempts[index])
+                        else:
+                            waiting.append(index)
+                    running.clear()
+                    pool.shutdown(wait=False, cancel_futures=True)
+                    pool = self._pool(len(jobs))
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Ray(_Mapped):
+    workers: int
+    retries: int
+    threads: int
+    address: str | None
+
+    def outcomes(self, function: Callable[[J], R], jobs: Sequence[J]) -> Iterator[Outcome[R]]:
+        ray = require("ray", "ray")
+        ours = not ray.is_initialized()
+        if ours:
+            variables = {
+                "OMP_NUM_THREADS": str(self.threads),
+                "NUMBA_NUM_THREADS": str(self.threads),
+                "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
+            }
+            options: dict[str, Any] = {
+                "runtime_env": {"env_vars": variables},
+                "log_to_driver": False,
+                "configure_logging": False,
+            }
+            if self.address is None:
+                options |= {"num_cpus": self.workers, "include_dashboard": False}
+            ray.init(address=self.address or "local", **options)
+        try:
+            remote = ray.remote(num_cpus=1, max_retries=0)(function)
+            attempts = [0] * len(jobs)
+            waiting = list(range(len(jobs)))
+            running: dict[Any, int] = {}
+            while waiting or running:
+                while waiting and len(running) < self.workers:
+                    index = waiting.pop(0)
+                    attempts[index] += 1
+                    running[remote.remote(jobs[index])] = index
+                for reference in ray.wait(list(running), num_returns=1)[0]:
+                    index = running.pop(reference)
+                    try:
+                        value: Any = ray.get(reference)
+                    except Exception as error:  # noqa: BLE001 - a job may fail in any way
+                        cause = getattr(error, "cause", None) or error
+                        if attempts[index] > self.retries:
+                            yield Outcome(index, None, cause, attempts[index])
+                        else:
+                            waiting.append(index)
+                    else:
+                        yield Outcome(index, value, None, attempts[index])
+        finally:
+            if ours:
+                ray.shutdown()
