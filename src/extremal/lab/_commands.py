@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast, runtime_checkable
 
 from ._tables import Table
 
@@ -25,6 +25,7 @@ class Command:
     flags: tuple[str, ...] = ("out", "resume", "force")
 
 
+@runtime_checkable
 class Answer(Protocol):
     """What a verb returns, as far as the shell is concerned."""
 

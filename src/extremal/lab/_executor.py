@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, Protocol, TypeVar
+from typing import Any, Generic, Literal, Protocol, TypeVar, runtime_checkable
 
 from ._errors import WorkerError, require
 
@@ -42,6 +42,7 @@ class Outcome(Generic[R]):
     attempts: int
 
 
+@runtime_checkable
 class Executor(Protocol):
     """What `executor` returns."""
 
@@ -204,6 +205,10 @@ class _Processes(_Mapped):
             pool.shutdown(wait=True, cancel_futures=True)
 
 
+def _apply(function: Callable[[J], R], job: J) -> R:
+    return function(job)  # Ray takes plain functions only, so a partial one is its argument
+
+
 @dataclass(frozen=True, slots=True)
 class _Ray(_Mapped):
     workers: int
@@ -229,7 +234,7 @@ class _Ray(_Mapped):
                 options |= {"num_cpus": self.workers, "include_dashboard": False}
             ray.init(address=self.address or "local", **options)
         try:
-            remote = ray.remote(num_cpus=1, max_retries=0)(function)
+            remote = ray.remote(num_cpus=1, max_retries=0)(_apply)
             attempts = [0] * len(jobs)
             waiting = list(range(len(jobs)))
             running: dict[Any, int] = {}
@@ -237,7 +242,7 @@ class _Ray(_Mapped):
                 while waiting and len(running) < self.workers:
                     index = waiting.pop(0)
                     attempts[index] += 1
-                    running[remote.remote(jobs[index])] = index
+                    running[remote.remote(function, jobs[index])] = index
                 for reference in ray.wait(list(running), num_returns=1)[0]:
                     index = running.pop(reference)
                     try:

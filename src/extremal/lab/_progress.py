@@ -3,7 +3,7 @@
 import sys
 import time
 from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 _QUIET_SECONDS = 60.0
 
@@ -20,7 +20,7 @@ class Progress:
         self._bar: Any = None
         self._task: Any = None
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Progress":
         if sys.stderr.isatty():
             from rich.console import Console
             from rich.progress import (

@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from extremal import __version__
 
@@ -48,7 +48,7 @@ class Run:
         config: Mapping[str, Any],
         resume: bool = False,
         force: bool = False,
-    ) -> Self:
+    ) -> "Run":
         """Start a run, or take up one that was interrupted, and hold its lock.
 
         Args:
@@ -106,7 +106,7 @@ class Run:
         return run
 
     @classmethod
-    def open(cls, path: Path | str, kind: str | None = None) -> Self:
+    def open(cls, path: Path | str, kind: str | None = None) -> "Run":
         """Open an existing run for reading.
 
         Args:
@@ -177,7 +177,7 @@ class Run:
             os.close(self._lock)
             self._lock = None
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Run":
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -1,1 +1,44 @@
 """Data sets, networks and one readable training loop."""
+
+from ._batches import steps_per_epoch
+from ._data import Data, Split
+from ._errors import TrainingError
+from ._evaluate import Evaluation, calibration_error, evaluate
+from ._fit import Config, Fit, fit, load_run
+from ._hooks import Hooks
+from ._load import load_data
+from ._loop import History, LoopConfig, train
+from ._macs import LayerMacs, count_macs
+from ._networks import network
+from ._recalibrate import recalibrate
+from ._schedules import schedule, warmup_steps
+from ._tensors import load_tensors, save_tensors
+from ._weights import load_weights
+
+__all__ = [
+    "Config",
+    "Data",
+    "Evaluation",
+    "Fit",
+    "History",
+    "Hooks",
+    "LayerMacs",
+    "LoopConfig",
+    "Split",
+    "TrainingError",
+    "calibration_error",
+    "count_macs",
+    "evaluate",
+    "fit",
+    "load_data",
+    "load_run",
+    "load_tensors",
+    "load_weights",
+    "network",
+    "recalibrate",
+    "save_tensors",
+    "schedule",
+    "steps_per_epoch",
+    "train",
+    "warmup_steps",
+]

@@ -1,0 +1,56 @@
+# The only list of commands, for a laptop and for CI. `make demo` and `make test` need nothing else.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+INSTALLED = $(VENV)/.installed
+PLAIN = .venv-plain
+
+.PHONY: demo test check slow bench gpu docs wheel clean
+
+demo: $(INSTALLED)  ## the main job on embedded data, with pictures: runs/demo/report.html
+	$(BIN)/extremal demo --out runs/demo --force
+
+test: $(INSTALLED)  ## the whole default suite
+	CI=1 $(BIN)/python -m pytest -n auto -m "not slow and not gpu and not network"
+
+check: $(INSTALLED) docs  ## format, lint, types, layers, docs, and an installation without torch
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+	$(MAKE) plain
+
+slow: $(INSTALLED)  ## tests over 5 seconds
+	CI=1 $(BIN)/python -m pytest -n auto -m slow --timeout 3000
+
+gpu: $(INSTALLED)  ## tests that need CUDA
+	CI=1 $(BIN)/python -m pytest -m gpu
+
+bench: $(INSTALLED)  ## every benchmark; appends to benchmarks/*/results and renews docs/benchmarks
+	for file in benchmarks/*/[a-z]*.py; do $(BIN)/python $$file || exit 1; done
+	$(BIN)/python benchmarks/tables.py
+
+docs: $(INSTALLED)
+	DISABLE_MKDOCS_2_WARNING=true NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+wheel: $(INSTALLED)
+	$(BIN)/python -m build --wheel --outdir dist
+
+# The core alone, from a wheel, with neither torch nor matplotlib nor any extra.
+.PHONY: plain
+plain: wheel
+	rm -rf $(PLAIN)
+	$(PYTHON) -m venv $(PLAIN)
+	$(PLAIN)/bin/pip install --quiet -c constraints.txt dist/extremal-*.whl \
+	  pytest pytest-timeout pytest-xdist pytest-benchmark hypothesis beartype
+	$(PLAIN)/bin/python -c "import importlib.util as u; assert not u.find_spec('torch')"
+	$(PLAIN)/bin/python -m pytest -q -n auto -m "not slow and not gpu" tests/lab tests/verify tests/test_cli.py
+	$(PLAIN)/bin/extremal --help > /dev/null
+
+$(INSTALLED): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet -c constraints.txt -e ".[all,dev]"
+	touch $@
+
+clean:
+	rm -rf .venv .venv-plain dist site runs

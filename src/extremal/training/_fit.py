@@ -1,0 +1,406 @@
+"""The verb `fit`: train a network on a data set and leave a run that can be opened and checked."""
+
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from extremal.lab import (
+    Run,
+    RunError,
+    Table,
+    accuracy_part,
+    append_record,
+    command,
+    derive_seed,
+    from_plain,
+    resolve,
+    seed_everything,
+    timing_part,
+    to_plain,
+    write_certificate,
+)
+
+from ._batches import steps_per_epoch
+from ._data import Data, Normaliser
+from ._ddp import chosen_device, group
+from ._errors import TrainingError
+from ._evaluate import Evaluation, evaluate
+from ._fit_report import write_fit_report
+from ._load import load_data
+from ._loop import History, LoopConfig, train
+from ._modes import modes_kept, threads_used
+from ._networks import network
+from ._randomness import generators_kept
+from ._schedules import SCHEDULES, schedule
+from ._tensors import load_file, load_tensors, save_tensors
+from ._weights import load_weights
+
+KIND = "training/fit"
+_USUAL_LR = {"sgd": 0.1, "adamw": 0.001}
+_TIMED_IMAGES, _REPEATS = 32, 7
+
+
+@dataclass(frozen=True)
+class Config(LoopConfig):
+    """What `fit` trains, on what, and how."""
+
+    model: str = "resnet20"
+    """mlp, cnn, resnet20, resnet56, resnet18, vgg16-bn, wrn-DEPTH-WIDTH or module:function."""
+    data: str = "digits"
+    """digits, cifar10, mnist or module:function."""
+    path: str | None = None
+    """Where cifar10 or mnist lies: a tar, a folder or an .npz file."""
+    epochs: int = 20
+    """Passes over the training images."""
+    train_size: int | None = None
+    """Train on this many images, each class in proportion; all by default."""
+    validation: float = 0.0
+    """Share of the training images to set aside."""
+    augment: str | None = None
+    """none, crop or crop-flip; by default what suits the data."""
+    lr: float | None = None
+    """Largest learning rate; by default 0.1 with sgd and 0.001 with adamw."""
+    schedule: str = "linear"
+    """linear, cosine, step or constant."""
+    warmup: float = 0.0
+    """Share of the iterations in which the learning rate rises from 0."""
+    weights: str | None = None
+    """Start from the weights in this safetensors file."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.epochs < 1:
+            raise ValueError(f"epochs={self.epochs} trains nothing; give 1 or more.")
+        if self.schedule not in SCHEDULES:
+            raise ValueError(
+                f"there is no schedule {self.schedule!r}; there are {', '.join(SCHEDULES)}."
+            )
+        schedule("constant", 1, self.peak_lr, warmup=self.warmup)  # refuses a senseless lr, warmup
+
+    @property
+    def peak_lr(self) -> float:
+        """The largest learning rate."""
+        return _USUAL_LR[self.optimizer] if self.lr is None else self.lr
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A trained network with everything that is known about it."""
+
+    model: nn.Module
+    config: Config
+    data: Data
+    evaluation: Evaluation
+    """On the test split."""
+    history: History
+    validation: Evaluation | None = None
+    """On the validation split, where one was set aside."""
+    path: Path | None = None
+    """The run folder, if one was written."""
+    certificate: Path | None = None
+    exit_code: int = field(default=0, repr=False)
+
+    @property
+    def accuracy(self) -> float:
+        """Share of correct answers on the test split, 0..1."""
+        return self.evaluation.top1
+
+    def table(self) -> Table:
+        """The result in a line."""
+        row: dict[str, Any] = {
+            "model": self.config.model,
+            "data": self.data.name,
+            "trained on": len(self.data.train),
+            "epochs": self.history.epochs,
+            "accuracy": f"{self.accuracy:.2%}",
+            "of": self.evaluation.n,
+            "loss": round(self.evaluation.loss, 4),
+            "ECE": round(self.evaluation.ece, 4),
+            "seconds": round(self.history.seconds, 1),
+        }
+        if self.validation is not None:
+            row["validation"] = f"{self.validation.top1:.2%}"
+        return Table(list(row), [list(row.values())], self.data.note)
+
+    def as_json(self) -> dict[str, Any]:
+        """The result as plain values."""
+        return {
+            "accuracy": self.accuracy,
+            "validation_accuracy": None if self.validation is None else self.validation.top1,
+            "loss": self.evaluation.loss,
+            "ece": self.evaluation.ece,
+            "mce": self.evaluation.mce,
+            "n": self.evaluation.n,
+            "epochs": self.history.epochs,
+            "steps": self.history.steps,
+            "seconds": self.history.seconds,
+            "note": self.data.note,
+            "path": None if self.path is None else str(self.path),
+            "certificate": None if self.certificate is None else str(self.certificate),
+            "config": to_plain(self.config),
+        }
+
+
+@command(options=Config)
+def fit(
+    config: Config | None = None,
+    *,
+    data: Data | str | None = None,
+    out: str | Path | None = None,
+    resume: bool = False,
+    force: bool = False,
+    **options: Any,
+) -> Fit:
+    """Train a network.
+
+    Args:
+        config: All options at once; or give any of its fields as keywords.
+        data: A `Data` in place of the one that the options name.
+        out: Folder for the run: configuration, weights, history, certificate, report.
+        resume: Go on with the run in `out`; one that is finished is returned at once.
+        force: Replace the run in `out`.
+        **options: Fields of `Config`; they replace those of `config`.
+
+    Returns:
+        The network and its test accuracy.
+
+    Raises:
+        ValueError: An option makes no sense.
+        TrainingError: Data or weights cannot be read, or the training diverged.
+        RunError: `out` holds another run.
+
+    Example:
+        >>> result = fit(model="mlp", epochs=3)
+        >>> result.accuracy > 0.8
+        True
+    """
+    if isinstance(data, str):
+        options["data"], data = data, None
+    settings = resolve(Config, config, options)
+    settings, loaded = _with_data(settings, data)
+    with threads_used(settings.threads):
+        return _fit(settings, loaded, None if out is None else Path(out), resume, force)
+
+
+def load_run(path: str | Path, *, data: Data | None = None) -> Fit:
+    """Open a finished run of `fit` again.
+
+    Args:
+        path: The run folder.
+        data: The data it was trained on, where the run cannot load them itself.
+
+    Raises:
+        RunError: The folder is no finished run, or one of its files is damaged.
+        TrainingError: The weights are damaged, or the data are not those of the run.
+    """
+    run = Run.open(path, kind=KIND)
+    plain = dict(run.config)
+    fingerprint = plain.pop("data_sha256")
+    config = from_plain(Config, plain)
+    if not (run.path / "result.json").exists():
+        raise RunError(f"{run.path} is not finished; continue it with --resume.")
+    result = run.read_json("result.json")
+    if data is None:
+        data = _with_data(config, None)[1]
+    if data.fingerprint != fingerprint:
+        raise TrainingError(
+            f"{run.path} was trained on other data than {data.name} is now (SHA-256 "
+            f"{fingerprint[:12]}… there, {data.fingerprint[:12]}… now); pass data= with the same."
+        )
+    model = _network(config, data)
+    model.load_state_dict(
+        load_tensors(run.path / "model.safetensors", sha256=result["model_sha256"])
+    )
+    model.to(chosen_device(config.device))
+    history = from_plain(History, run.read_json("history.json"))
+    return Fit(
+        model=model,
+        config=config,
+        data=data,
+        evaluation=_read_evaluation(run.path / "evaluation.safetensors"),
+        history=history,
+        validation=None
+        if data.validation is None
+        else _read_evaluation(run.path / "validation.safetensors"),
+        path=run.path,
+        certificate=run.path / "certificate.json",
+    )
+
+
+def _with_data(config: Config, data: Data | None) -> tuple[Config, Data]:
+    """Load the data that the options name; or write into the options what was given."""
+    if data is None:
+        if config.path is not None:
+            config = replace(config, path=str(Path(config.path).resolve()))
+        return config, load_data(
+            config.data,
+            path=config.path,
+            train_size=config.train_size,
+            validation=config.validation,
+            augment=config.augment,
+        )
+    origin = data.origin
+    if origin is None or origin.seed != 0:
+        return replace(config, data=data.name, path=None, train_size=None, augment=None), data
+    path = None if origin.path is None else str(Path(origin.path).resolve())
+    return (
+        replace(
+            config,
+            data=origin.name,
+            path=path,
+            train_size=origin.train_size,
+            validation=origin.validation,
+            augment=origin.augment,
+        ),
+        data,
+    )
+
+
+def _network(config: Config, data: Data) -> nn.Module:
+    channels, height, width = data.shape
+    with generators_kept(torch.device("cpu")):
+        seed_everything(derive_seed(config.seed, "network"))
+        return network(
+            config.model,
+            in_channels=channels,
+            classes=data.classes,
+            image_size=height if height == width else (height, width),
+        )
+
+
+def _fit(config: Config, data: Data, out: Path | None, resume: bool, force: bool) -> Fit:
+    device = chosen_device(config.device)
+    model = _network(config, data)
+    if config.weights is not None:
+        load_weights(model, config.weights)
+    processes = group(device)
+    run = None
+    if out is not None and processes.writes:
+        plain = {**to_plain(config), "data_sha256": data.fingerprint}
+        run = Run.create(out, kind=KIND, config=plain, resume=resume, force=force)
+    processes.wait()
+    try:
+        if out is not None and resume and (out / "result.json").exists():
+            return load_run(out, data=data)
+        checkpoint = None if out is None else out / "checkpoints" / "fit.safetensors"
+        steps = config.epochs * steps_per_epoch(data, config.batch_size)
+        history = train(
+            model,
+            data,
+            epochs=config.epochs,
+            lr=schedule(config.schedule, steps, config.peak_lr, warmup=config.warmup),
+            loop=config,
+            checkpoint=checkpoint,
+            label=f"{config.model} on {data.name}",
+        )
+        result = Fit(
+            model=model,
+            config=config,
+            data=data,
+            evaluation=evaluate(model, data),
+            history=history,
+            validation=None
+            if data.validation is None
+            else evaluate(model, data.validation, data=data),
+        )
+        if run is not None:
+            _write(run, result)
+        processes.wait()
+    finally:
+        if run is not None:
+            run.release()
+    if out is None:
+        return result
+    return replace(result, path=out, certificate=out / "certificate.json")
+
+
+def _write(run: Run, result: Fit) -> None:
+    """Write what was learned; `result.json` comes last and says that the run is whole."""
+    config, data, path = result.config, result.data, run.path
+    weights = save_tensors(path / "model.safetensors", result.model.state_dict())
+    run.write_json("history.json", to_plain(result.history))
+    _write_evaluation(path / "evaluation.safetensors", result.evaluation)
+    parts = [
+        accuracy_part(
+            f"{config.model}, dense, {config.epochs} epochs",
+            result.evaluation.correct,
+            result.evaluation.labels,
+            data=f"{data.name}, test split",
+            seed=config.seed,
+            note=data.note,
+        )
+    ]
+    if result.validation is not None:
+        _write_evaluation(path / "validation.safetensors", result.validation)
+    images = min(_TIMED_IMAGES, len(data.test))
+    seconds = _timed(result.model, data, images)
+    parts.append(
+        timing_part(
+            f"forward pass of {images} images on {config.device}, "
+            f"{torch.get_num_threads()} threads",
+            seconds,
+            data=f"{data.name}, test split",
+        )
+    )
+    write_certificate(path / "certificate.json", parts)
+    write_fit_report(path, config.model, data, result.history, result.evaluation, result.table())
+    if not run.records():
+        append_record(
+            path / "records.jsonl",
+            question=f"How accurate is {config.model} on {data.name}?",
+            configuration=run.config,
+            seed=config.seed,
+            samples={"accuracy": [result.accuracy], "forward_seconds": seconds},
+            wall_seconds=result.history.seconds,
+            notes=data.note,
+        )
+    channels, height, width = data.shape
+    run.write_json(
+        "result.json",
+        {
+            "model_sha256": weights,
+            "input": [channels, height, width],
+            "classes": list(data.class_names),
+            "accuracy": result.accuracy,
+            "loss": result.evaluation.loss,
+            "note": data.note,
+        },
+    )
+    # The final checkpoint repeats the weights and the optimizer's buffers; the run is whole now.
+    (path / "checkpoints" / "fit.safetensors").unlink(missing_ok=True)
+
+
+def _timed(model: nn.Module, data: Data, images: int) -> list[float]:
+    device = next(model.parameters()).device
+    batch = Normaliser(data, device)(data.test.images[:images].to(device))
+    seconds: list[float] = []
+    with modes_kept(model), torch.inference_mode():
+        model.eval()
+        for _ in range(_REPEATS + 1):
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            start = time.perf_counter()
+            model(batch)
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            seconds.append(time.perf_counter() - start)
+    return seconds[1:]  # the first one warms up
+
+
+def _write_evaluation(path: Path, evaluation: Evaluation) -> None:
+    arrays = {name: getattr(evaluation, name) for name in ("correct", "labels", "predicted")}
+    rest = {name: getattr(evaluation, name) for name in ("loss", "top1", "ece", "mce", "n")}
+    rest["per_class"] = [None if x != x else x for x in evaluation.per_class]
+    tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    save_tensors(path, tensors, state=rest)
+
+
+def _read_evaluation(path: Path) -> Evaluation:
+    tensors, rest = load_file(path)
+    per_class = tuple(float("nan") if x is None else x for x in rest.pop("per_class"))
+    arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
+    return Evaluation(**arrays, **rest, per_class=per_class)

@@ -1,0 +1,79 @@
+"""One interface, the same results from each executor; failures and vanished workers."""
+
+import math
+import operator
+import os
+import signal
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from extremal.lab import WorkerError, executor
+
+
+def fail_once(folder: str) -> int:
+    """Fail on the first call of all processes, then succeed."""
+    mark = Path(folder) / "called"
+    if not mark.exists():
+        mark.touch()
+        raise RuntimeError("first time")
+    return 7
+
+
+def die_once(folder: str) -> int:
+    """Kill the own process on the first call, then succeed."""
+    mark = Path(folder) / "called"
+    if not mark.exists():
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return 7
+
+
+@pytest.mark.parametrize("name", ["serial", "processes"])
+def test_results_come_in_the_order_of_the_jobs(name):
+    jobs = list(range(12))
+    assert executor(name, workers=2).map(math.factorial, jobs) == [math.factorial(i) for i in jobs]
+    assert executor(name, workers=2).map(math.factorial, []) == []
+
+
+@pytest.mark.parametrize("name", ["serial", "processes"])
+def test_a_failed_job_is_named_after_its_retries(name):
+    with pytest.raises(WorkerError, match=r"job 1 of 3 failed after 2 attempt.*by zero"):
+        executor(name, workers=2, retries=1).map(partial(operator.floordiv, 6), [1, 0, 2])
+
+
+def test_a_failure_leaves_the_other_jobs_alone():
+    found = {
+        o.index: (o.value, type(o.error))
+        for o in executor("serial", retries=0).outcomes(partial(operator.floordiv, 6), [1, 0, 2])
+    }
+    assert found == {0: (6, type(None)), 1: (None, ZeroDivisionError), 2: (3, type(None))}
+
+
+def test_a_retry_can_succeed(tmp_path):
+    (outcome,) = executor("serial", retries=1).outcomes(fail_once, [str(tmp_path)])
+    assert (outcome.value, outcome.attempts) == (7, 2)
+
+
+def test_a_vanished_worker_is_replaced(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    import test_executor  # the name that a spawned process can import
+
+    assert executor("processes", workers=1).map(test_executor.die_once, [str(tmp_path)]) == [7]
+
+
+@pytest.mark.slow
+def test_ray_gives_the_same_results():
+    pytest.importorskip("ray")
+    jobs = list(range(6))
+    assert executor("ray", workers=2).map(math.factorial, jobs) == [math.factorial(i) for i in jobs]
+    with pytest.raises(WorkerError, match="by zero"):
+        executor("ray", workers=1, retries=0).map(partial(operator.floordiv, 6), [0])
+
+
+@pytest.mark.parametrize("options", [{"workers": 0}, {"retries": -1}, {"name": "slurm"}])
+def test_bad_options_are_refused(options):
+    # In tests the type checker already refuses an unknown name, with a TypeError of its own.
+    with pytest.raises((ValueError, TypeError), match=r"at least one worker|count of 0|slurm"):
+        executor(**{"name": "processes", **options})

@@ -1,0 +1,85 @@
+"""The shell: exit codes, one line for every error, and a table that matches the doors."""
+
+import importlib
+
+import pytest
+
+from extremal import cli
+from extremal.lab import command_of, timing_part, write_certificate
+
+
+@pytest.fixture
+def certificate(tmp_path):
+    return write_certificate(tmp_path / "c.json", [timing_part("x", [0.1, 0.2], data="d")])
+
+
+def test_help_names_every_area_and_verb(capsys):
+    assert cli.main([]) == 0
+    text = capsys.readouterr().out
+    for area, (_, verbs) in cli.AREAS.items():
+        assert area in text
+        assert all(verb in text for verb in verbs)
+    assert all(name in text for name in cli.TOP)
+
+
+@pytest.mark.parametrize("area", cli.AREAS)
+def test_the_table_matches_the_door(area):
+    pytest.importorskip("torch")
+    door = importlib.import_module(f"extremal.{area}")
+    for verb in cli.AREAS[area][1]:
+        assert verb in door.__all__
+        command_of(getattr(door, verb))
+    marked = {n for n in door.__all__ if hasattr(getattr(door, n), "__extremal_command__")}
+    assert marked == set(cli.AREAS[area][1])
+
+
+def test_verify_exit_codes(certificate, capsys):
+    assert cli.main(["verify", str(certificate)]) == 0
+    assert "accepted" in capsys.readouterr().out
+    certificate.write_text(certificate.read_text().replace('"samples": [\n', '"samples": [\n1,'))
+    assert cli.main(["verify", str(certificate)]) == 1
+    assert "REJECTED" in capsys.readouterr().out
+    certificate.write_text("{}")
+    assert cli.main(["verify", str(certificate)]) == 2
+    assert "unusable" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["verifi"], "'verifi' is neither an area nor a command"),
+        (["training", "fitt"], "training has no verb 'fitt'; it has fit"),
+        (["verify"], "verify takes one certificate"),
+        (["verify", "a", "b"], "verify takes one certificate"),
+        (["cite", "nothing"], "cite takes one area"),
+    ],
+)
+def test_wrong_words_are_one_line_and_exit_2(words, text, capsys):
+    assert cli.main(words) == 2
+    found = capsys.readouterr()
+    assert found.out == ""
+    assert text in found.err
+    assert found.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["--epohs", "3"], "Unrecognized options: --epohs"),
+        (["--epochs", "x"], "Error parsing --epochs"),
+        (["--resum"], "Unrecognized options: --resum"),
+    ],
+)
+def test_wrong_options_are_one_line_and_exit_2(words, text, capsys):
+    pytest.importorskip("torch")
+    assert cli.main(["training", "fit", *words]) == 2
+    found = capsys.readouterr()
+    assert text in found.err
+    assert found.err.count("\n") == 1
+    assert "extremal training fit --help" in found.err
+
+
+def test_cite_and_version(capsys):
+    assert cli.main(["cite", "pruning"]) == 0
+    assert "2111.00843" in capsys.readouterr().out
+    assert cli.main(["--version"]) == 0
