@@ -1,5 +1,6 @@
 """The loop: its arithmetic, its order of calls, and the same bits after every interruption."""
 
+import errno
 import math
 import os
 import random
@@ -372,6 +373,28 @@ def test_state_that_needs_a_pickle_is_refused(tmp_path):
 
     with pytest.raises(TrainingError, match=r"cannot keep part\.optimizer\.odd, a object"):
         train(_model(), _data(), epochs=1, lr=[0.1], optimizer=Odd, checkpoint=tmp_path / "c")
+
+
+def test_a_full_disk_keeps_the_checkpoint_before(tmp_path, monkeypatch):
+    file = tmp_path / "c.safetensors"
+    arguments = {"epochs": 2, "lr": [0.1] * 8, "loop": ONE, "checkpoint": file}
+    with pytest.raises(Stop):
+        train(_model(), _data(), hooks=[Mortal(5)], **arguments)
+    before = file.read_bytes()
+
+    def full(handle):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fsync", full)
+        with pytest.raises(OSError, match="the disk is full"):
+            train(_model(), _data(), hooks=[Mortal()], **arguments)
+    assert file.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [file]
+    resumed, whole = _model(), _model()
+    train(resumed, _data(), hooks=[Mortal()], **arguments)
+    train(whole, _data(), hooks=[Mortal()], **{**arguments, "checkpoint": None})
+    assert _weights(resumed) == _weights(whole)
 
 
 JOB = """
