@@ -201,7 +201,7 @@ def _bounded(rates: DenseRates | None, config: Config) -> DenseRates | None:
     if rates is None and config.lr is None:
         return None
     eta = config.lr if config.lr is not None else (rates.eta if rates else 0.0)
-    low = config.lr_min if config.lr_min is not None else (rates.eta_min if rates else 0.0)
+    low = config.lr_min if config.lr_min is not None else min(rates.eta_min if rates else 0.0, eta)
     if not 0 <= low <= eta:
         raise ValueError(f"lr_min={low} and lr={eta}: need 0 <= lr_min <= lr.")
     return DenseRates(rates.rates if rates else (), eta, low)
