@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import OrderedDict
 
 import numpy as np
 import pytest
@@ -259,6 +260,7 @@ def test_a_truncated_checkpoint_is_refused_by_name(tmp_path, kept):
         ({"lr": [0.2] * 4}, "learning rates"),
         ({"loop": LoopConfig(threads=1, batch_size=16, seed=1)}, "seed: 0 there, 1 now"),
         ({"hooks": [Hooks()]}, "hooks"),
+        ({"optimizer": torch.optim.RMSprop}, "rule: SGD there, RMSprop now"),
         ({"data": _data(52)}, "data"),
     ],
 )
@@ -373,6 +375,23 @@ def test_state_that_needs_a_pickle_is_refused(tmp_path):
 
     with pytest.raises(TrainingError, match=r"cannot keep part\.optimizer\.odd, a object"):
         train(_model(), _data(), epochs=1, lr=[0.1], optimizer=Odd, checkpoint=tmp_path / "c")
+
+
+def test_names_of_modules_do_not_collide_with_the_checkpoints_own(tmp_path):
+    def made():
+        torch.manual_seed(0)
+        layers = {"part": nn.Linear(2, 2), "model": nn.Linear(2, 1)}
+        return nn.Sequential(OrderedDict(layers))
+
+    def run(hook, checkpoint=None):
+        model = made()
+        train(model, [(torch.ones(3, 2), None)] * 4, epochs=2, lr=lambda _: 0.1, hooks=[hook],
+              loss=lambda y, _: y.square().mean(), checkpoint=checkpoint)  # fmt: skip
+        return _weights(model)
+
+    with pytest.raises(Stop):
+        run(Mortal(5), tmp_path / "c")
+    assert run(Mortal(), tmp_path / "c") == run(Mortal())
 
 
 def test_a_full_disk_keeps_the_checkpoint_before(tmp_path, monkeypatch):

@@ -400,7 +400,7 @@ def _timed(model: nn.Module, data: Data, images: int) -> list[float]:
     device = device_of(model)
     batch = Normaliser(data, device)(data.test.images[:images].to(device))
     seconds: list[float] = []
-    with modes_kept(model), torch.inference_mode():
+    with modes_kept(model), torch.no_grad():
         model.eval()
         for _ in range(_REPEATS + 1):
             if device.type == "cuda":
