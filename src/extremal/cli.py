@@ -91,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if not _is_for_the_user(error):
             raise
-        return _complain(str(error) or type(error).__name__)
+        return _complain(_text_of(error))
 
 
 def _run(words: list[str]) -> int:
@@ -263,6 +263,13 @@ def _is_for_the_user(error: Exception) -> bool:
     from extremal.lab import ExtremalError
 
     return isinstance(error, (ExtremalError, ValueError, OSError, MemoryError))
+
+
+def _text_of(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:  # without "[Errno 2]"
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror}"
+    return str(error) or f"{type(error).__name__}, without a reason given"
 
 
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:

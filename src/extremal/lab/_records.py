@@ -12,17 +12,15 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from extremal import __version__
-
 from ._errors import RunError
 
-_PACKAGES = ("numpy", "scipy", "torch", "numba", "scikit-learn", "ray", "transformers")
+_PACKAGES = ("extremal", "numpy", "scipy", "torch", "numba", "scikit-learn", "ray", "transformers")
 
 
 @cache
 def versions() -> dict[str, str]:
     """Return the versions of Python, this package and the packages that decide results."""
-    found = {"python": platform.python_version(), "extremal": __version__}
+    found = {"python": platform.python_version()}
     for name in _PACKAGES:
         try:
             found[name] = metadata.version(name)

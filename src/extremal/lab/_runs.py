@@ -13,11 +13,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from extremal import __version__
-
 from ._errors import RunError
 from ._files import atomic_write
-from ._records import append_line, read_lines
+from ._records import append_line, read_lines, versions
 
 _FORMAT = "extremal/run"
 _VERSION = 1
@@ -100,7 +98,7 @@ class Run:
                 "kind": kind,
                 "config": plain,
                 "created": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
-                "extremal": __version__,
+                "extremal": versions()["extremal"],
             },
         )
         return run

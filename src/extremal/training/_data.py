@@ -29,7 +29,7 @@ class Split:
     """Images (bytes 0..255, or float32 in [0, 1]) and the class of each, counted from 0."""
 
     images: Images
-    labels: Int64[Tensor, " n"]
+    labels: Int64[Tensor, " labels"]  # as many as images: __post_init__ says it in words
 
     def __post_init__(self) -> None:
         if len(self.images) != len(self.labels):
@@ -190,7 +190,8 @@ def stratified(
 def channel_statistics(images: Images) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation of each channel, in units of [0, 1]; a constant channel gets 1.
 
-    Summed in float64 a piece at a time, so that no float copy of the whole set is made.
+    Summed in float64 a piece at a time, so that no float copy of the whole set is made; rounded to
+    6 digits, so that the order of a machine's sums cannot change the data's fingerprint.
     """
     scale = 255.0 if images.dtype == torch.uint8 else 1.0
     total = torch.zeros(images.shape[1], dtype=torch.float64)
@@ -203,7 +204,7 @@ def channel_statistics(images: Images) -> tuple[tuple[float, ...], tuple[float, 
     mean = total / n
     std = (squares / n - mean.square()).clamp_min(0).sqrt()
     std[std < 1e-6] = 1.0
-    return tuple(mean.tolist()), tuple(std.tolist())
+    return tuple(round(x, 6) for x in mean.tolist()), tuple(round(x, 6) for x in std.tolist())
 
 
 class Normaliser:
