@@ -126,6 +126,18 @@ def test_filters_of_a_convolutional_network(data, tmp_path):
     assert result.speedup > 1.5
 
 
+def test_channels_last_changes_nothing_about_the_masks(data, tmp_path):
+    dense = training.fit(model="cnn", epochs=1, data=data, **FAST)
+    for selector in ("global", "lamp"):
+        options = {"sparsity": 0.8, "phases": 2, "epochs": 2, "selector": selector}
+        pruning.prune(dense, channels_last=True, out=tmp_path / selector, **options)
+        assert verify.file(tmp_path / selector).status == "accepted"
+    weight = torch.randn(8, 4, 3, 3, generator=torch.Generator().manual_seed(0))
+    last = weight.to(memory_format=torch.channels_last)
+    one, two = pruning.select({"w": weight}, 0.7), pruning.select({"w": last}, 0.7)
+    assert one["w"].equal(two["w"])
+
+
 def test_bimp_accounts_for_all_epochs(data, tmp_path):
     result = pruning.prune(
         None, data, model="mlp", method="bimp", epochs=7, phases=3, sparsity=0.9,

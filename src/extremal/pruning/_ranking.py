@@ -96,7 +96,10 @@ def smallest(tensors: Sequence[Ranked], count: int) -> list[Tensor]:
         prefix, upper = (prefix << (upper - lower)) | digit, lower
 
     threshold, ties = prefix, count - below  # `ties` of the keys equal to it still go
-    masks = [torch.empty_like(tensor.values, dtype=torch.bool) for tensor in tensors]
+    masks = [  # contiguous even where the weight is channels_last: flat means logical order
+        torch.empty(tensor.values.shape, dtype=torch.bool, device=tensor.values.device)
+        for tensor in tensors
+    ]
     flat = [mask.view(-1) for mask in masks]
     for index, start, keys in _chunks(tensors):
         kept = flat[index][start : start + keys.numel()]
