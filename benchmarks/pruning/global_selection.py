@@ -1,6 +1,6 @@
 """How long does exact global selection over 25 million weights take, and how much memory?
 
-Run:      python benchmarks/pruning/global_selection.py --out results/global_selection.jsonl
+Run:      python benchmarks/pruning/global_selection.py
 Expect:   under 0.5 s on one CPU core, with no more extra memory than one copy of a tensor.
 Fairness: the same weights in the same tensors, one thread, each contestant in a process of its
           own (so that peaks of memory do not mix), first call not counted, all samples kept. The
@@ -28,12 +28,14 @@ from extremal.lab import append_record
 
 CONTESTANTS = ("ours", "global_unstructured", "topk")
 
+HERE = Path(__file__).resolve().parent
+
 
 @dataclass(frozen=True)
 class Options:
     """How to measure."""
 
-    out: Path = Path("results/global_selection.jsonl")
+    out: Path = HERE / "results" / "global_selection.jsonl"
     tensors: int = 25
     side: int = 1000
     sparsity: float = 0.9
@@ -115,7 +117,7 @@ def main(options: Options) -> None:
     append_record(
         options.out,
         question="How long does exact global selection over 25 million weights take?",
-        configuration={**vars(options), "out": str(options.out)},
+        configuration={k: v for k, v in vars(options).items() if k not in ("out", "only")},
         seed=0,
         samples=samples,
         status="done" if good else "negative",

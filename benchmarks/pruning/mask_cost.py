@@ -1,6 +1,6 @@
 """What share of a training step does keeping the masks take?
 
-Run:      python benchmarks/pruning/mask_cost.py --out results/mask_cost.jsonl
+Run:      python benchmarks/pruning/mask_cost.py
 Expect:   under 5 % of a step (ResNet-18; on CPU also ResNet-20 at batch 32).
 Fairness: the same network, batch, optimizer and masks for all three; steps of plain training, of
           ours and of torch.nn.utils.prune alternate in one process, each warmed up; all samples
@@ -22,12 +22,14 @@ from torch.nn.utils import prune as torch_prune
 from extremal import pruning, training
 from extremal.lab import append_record
 
+HERE = Path(__file__).resolve().parent
+
 
 @dataclass(frozen=True)
 class Options:
     """How to measure."""
 
-    out: Path = Path("results/mask_cost.jsonl")
+    out: Path = HERE / "results" / "mask_cost.jsonl"
     model: str = "resnet20"
     batch_size: int = 32
     image_size: int = 32
@@ -120,7 +122,7 @@ def main(options: Options) -> None:
     append_record(
         options.out,
         question="What share of a training step does keeping the masks take?",
-        configuration={**vars(options), "out": str(options.out)},
+        configuration={k: v for k, v in vars(options).items() if k not in ("out", "only")},
         seed=0,
         samples={f"{name}_seconds": values for name, values in samples.items()},
         status="done" if share < 0.05 else "negative",

@@ -402,6 +402,7 @@ def test_a_pruned_run_can_be_pruned_further(dense, tmp_path):
         ({"method": "bimp", "epochs": 1}, "both parts need at least one"),
         ({"include": ("nothing.*",)}, "matches no weight"),
         ({"exclude": ("*",)}, "no prunable weight"),
+        ({"device": "abacus"}, "no device of torch"),
         ({"norm_scope": "most"}, "norm_scope is 'most'"),
         ({"on_layer_collapse": "panic"}, "choose warn, raise or allow"),
         ({"recalibrate": 2.0}, "a share, 0 to 1"),
