@@ -16,7 +16,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import tyro
@@ -24,7 +24,7 @@ from torch import nn
 from torch.nn.utils import prune as torch_prune
 
 from extremal import pruning
-from extremal.lab import append_record
+from extremal.lab import Table, append_record
 
 CONTESTANTS = ("ours", "global_unstructured", "topk")
 
@@ -90,6 +90,29 @@ def contest(options: Options) -> None:
         if repeat == 0:
             extra = peak_bytes() - before
     print(json.dumps({"seconds": seconds[1:], "extra_bytes": extra, "kept": kept}))
+
+
+def table(records: list[dict[str, Any]]) -> Table:
+    """The last record."""
+    record = records[-1]
+    about = record["configuration"]
+    rows: list[list[str | float | int | None]] = [
+        [
+            name,
+            len(found["seconds"]),
+            round(statistics.median(found["seconds"]), 3),
+            round(min(found["seconds"]), 3),
+            round(max(found["seconds"]), 3),
+            round(found["extra_bytes"] / 2**20),
+            found["kept"],
+        ]
+        for name, found in record["samples"].items()
+    ]
+    return Table(
+        ["contestant", "n", "median (s)", "least", "most", "extra memory (MiB)", "weights kept"],
+        rows,
+        title=f"{about['tensors']} tensors of {about['side']} x {about['side']}, one thread",
+    )
 
 
 def main(options: Options) -> None:

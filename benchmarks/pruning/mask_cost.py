@@ -13,6 +13,7 @@ import statistics
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import tyro
@@ -20,7 +21,7 @@ from torch import nn
 from torch.nn.utils import prune as torch_prune
 
 from extremal import pruning, training
-from extremal.lab import append_record
+from extremal.lab import Table, append_record
 
 HERE = Path(__file__).resolve().parent
 
@@ -78,6 +79,35 @@ def wait(device: torch.device) -> None:
     """Let a GPU finish, so that the clock is right."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+
+
+def table(records: list[dict[str, Any]]) -> Table:
+    """The last record of each network and batch."""
+    latest: dict[tuple[str, int, str], dict[str, Any]] = {}
+    for record in records:
+        about = record["configuration"]
+        latest[about["model"], about["batch_size"], about["device"]] = record
+    rows: list[list[str | float | int | None]] = []
+    for (model, batch, device), record in sorted(latest.items()):
+        samples = record["samples"]
+        middle = {name: 1e3 * statistics.median(values) for name, values in samples.items()}
+        rows.append(
+            [
+                f"{model}, batch {batch}, {device}",
+                len(samples["plain_seconds"]),
+                round(middle["plain_seconds"], 1),
+                round(middle["ours_seconds"], 1),
+                round(middle["torch_seconds"], 1),
+                round(middle["masking_seconds"], 2),
+                round(100 * middle["masking_seconds"] / middle["plain_seconds"], 2),
+            ]
+        )
+    return Table(
+        ["network", "n", "plain step (ms)", "ours (ms)", "torch.nn.utils.prune (ms)",
+         "masking alone (ms)", "share of a plain step (%)"],
+        rows,
+        title="Medians, one thread",
+    )  # fmt: skip
 
 
 def main(options: Options) -> None:
