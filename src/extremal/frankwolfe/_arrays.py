@@ -46,7 +46,7 @@ def like(x: Array, pattern: Array) -> Array:
     if is_tensor(pattern):
         torch = namespace(pattern)
         if not is_tensor(x):
-            x = torch.as_tensor(np.ascontiguousarray(x))
+            x = torch.from_numpy(np.array(x))  # a copy: torch wants memory that it may write
         return x.to(dtype=pattern.dtype, device=pattern.device)
     return np.asarray(x).astype(pattern.dtype, copy=False)
 

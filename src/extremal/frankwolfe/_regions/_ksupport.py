@@ -53,8 +53,13 @@ def ksupport_norm(x: Array, k: int) -> Array:
 
 def project_ksupport(y: np.ndarray, k: int) -> np.ndarray:
     """Project one vector of float64 on the unit k-support ball."""
-    if float(ksupport_norm(y[None], k)[0]) <= 1:
+    norm = float(ksupport_norm(y[None], k)[0])
+    if norm <= 1:
         return y
+    if norm <= 1 + 1e-14:
+        return y / norm
+    a = np.abs(y)
+    y = np.where(a > 1e-16 * a.max(), y, 0.0)  # rounding of singular values counts as zero
     a = np.abs(y)
     if np.count_nonzero(a) <= k:
         return y / np.linalg.norm(y)

@@ -88,10 +88,11 @@ class LpBall(Ball):
 
     def _project_row(self, y: np.ndarray) -> np.ndarray:
         a, p = np.abs(y), self.p
-        if np.sum(a**p) <= 1:
+        norm = float(self._gauge(y[None])[0])
+        if norm <= 1:
             return y
-        if p == 2:
-            return y / np.linalg.norm(y)
+        if p == 2 or norm <= 1 + 1e-14:
+            return y / norm
 
         x = a.copy()
 
@@ -100,16 +101,12 @@ class LpBall(Ball):
             x = _shrunk(a, math.exp(log_m) * p, p)
             return math.log(np.sum(x**p))
 
-        # The stationarity of the largest entry brackets m within a factor of n.
         low = high = 0.0
         while excess(high) > 0:
-            low, high = high, high + 2.0
-        while low == 0.0 and excess(low) < 0:
-            low, high = low - 2.0, low
-            if excess(low) >= 0:
-                break
-            low, high = low, low
-        root = low if low == high else scipy.optimize.brentq(excess, low, high, xtol=1e-15)
+            high += 2.0
+        while excess(low) < 0:
+            low -= 2.0
+        root = scipy.optimize.brentq(excess, low, high, xtol=1e-15) if low < high else low
         excess(float(root))
         return np.sign(y) * x / np.sum(x**p) ** (1 / p)
 
