@@ -1,6 +1,11 @@
 """Frank-Wolfe: convex regions with cheap linear minimisation, and optimizers over them."""
 
+from ._config import Config
 from ._errors import FrankWolfeError, SizeWarning, StartWarning
+from ._minimize import minimize, path
+from ._objectives import LogisticLoss, MatrixCompletion, SquaredHinge, SquaredLoss
+from ._optimum import Optimum
+from ._read import read_svmlight
 from ._region import Region, from_plain
 from ._regions import (
     Birkhoff,
@@ -42,6 +47,7 @@ __all__ = [
     "Birkhoff",
     "Box",
     "ColNorm",
+    "Config",
     "Diamond",
     "Ellipsoid",
     "Fantope",
@@ -58,9 +64,12 @@ __all__ = [
     "L1Ball",
     "L2Ball",
     "LinfBall",
+    "LogisticLoss",
     "LpBall",
+    "MatrixCompletion",
     "NuclearBall",
     "OWLBall",
+    "Optimum",
     "Oracle",
     "Permutahedron",
     "Product",
@@ -73,8 +82,13 @@ __all__ = [
     "SpectralConv",
     "SpectralKSupport",
     "Spectraplex",
+    "SquaredHinge",
+    "SquaredLoss",
     "StartWarning",
     "UnitSimplex",
     "UnitSpectrahedron",
     "from_plain",
+    "minimize",
+    "path",
+    "read_svmlight",
 ]
