@@ -27,7 +27,7 @@ class LinearModel:
     signed: ClassVar[bool] = False
 
     def __init__(
-        self, X: Matrix, y: Sequence[float] | np.ndarray, *, ridge: float | int = 0.0
+        self, X: Matrix, y: Sequence[float | int] | np.ndarray, *, ridge: float | int = 0.0
     ) -> None:
         """Take the data.
 
@@ -240,7 +240,7 @@ class MatrixCompletion(SquaredLoss):
         self,
         rows: Sequence[int] | np.ndarray,
         columns: Sequence[int] | np.ndarray,
-        values: Sequence[float] | np.ndarray,
+        values: Sequence[float | int] | np.ndarray,
         *,
         shape: tuple[int, int],
         ridge: float | int = 0.0,

@@ -277,9 +277,9 @@ def _ellipsoid(x: np.ndarray, g: np.ndarray, region: Region) -> Pair:
 
 
 RULES: dict[str, tuple[Rule, tuple[str, ...]]] = {
-    "L1Ball": (_norm_ball(lambda x: _pnorm(x, 1), lambda g: _pnorm(g, math.inf)), ("radius",)),
-    "L2Ball": (_norm_ball(lambda x: _pnorm(x, 2), lambda g: _pnorm(g, 2)), ("radius",)),
-    "LinfBall": (_norm_ball(lambda x: _pnorm(x, math.inf), lambda g: _pnorm(g, 1)), ("radius",)),
+    "L1Ball": (_norm_ball(lambda x: _pnorm(x, 1.0), lambda g: _pnorm(g, math.inf)), ("radius",)),
+    "L2Ball": (_norm_ball(lambda x: _pnorm(x, 2.0), lambda g: _pnorm(g, 2.0)), ("radius",)),
+    "LinfBall": (_norm_ball(lambda x: _pnorm(x, math.inf), lambda g: _pnorm(g, 1.0)), ("radius",)),
     "LpBall": (_lp, ("radius", "p")),
     "KSparse": (_counted(_absolute, _k_sparse, _k_largest), ("radius", "k")),
     "KNorm": (_counted(_absolute, _k_largest, _k_sparse), ("radius", "k")),
