@@ -1,4 +1,11 @@
-"""Frank-Wolfe: convex regions with cheap linear minimisation, and optimizers over them."""
+"""Frank-Wolfe: convex regions with cheap linear minimisation, and optimizers over them.
+
+Regions and `minimize` need NumPy and SciPy alone. The names in `_TORCH` come from files that import
+torch, so they are fetched on first use; importing this area never loads torch.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from ._config import Config
 from ._errors import FrankWolfeError, SizeWarning, StartWarning
@@ -42,8 +49,46 @@ from ._regions import (
     UnitSimplex,
     UnitSpectrahedron,
 )
+from ._retraction import LossRetraction
+
+if TYPE_CHECKING:
+    from ._adaptive import AdaSFW, AdamSFW
+    from ._estimating import MSFW, ORGFW, SPIDERFW, SVRF, OneSFW
+    from ._newton_schulz import polar
+    from ._optimizer import RegionOptimizer
+    from ._presets import Muon, Scion, scion_init_, scion_regions
+    from ._projected import ProjectedAdam, ProjectedSGD
+    from ._regions_for import regions_for
+    from ._sfw import SFW
+
+_TORCH = {
+    "MSFW": "_estimating",
+    "ORGFW": "_estimating",
+    "SFW": "_sfw",
+    "SPIDERFW": "_estimating",
+    "SVRF": "_estimating",
+    "AdaSFW": "_adaptive",
+    "AdamSFW": "_adaptive",
+    "Muon": "_presets",
+    "OneSFW": "_estimating",
+    "ProjectedAdam": "_projected",
+    "ProjectedSGD": "_projected",
+    "RegionOptimizer": "_optimizer",
+    "Scion": "_presets",
+    "polar": "_newton_schulz",
+    "regions_for": "_regions_for",
+    "scion_init_": "_presets",
+    "scion_regions": "_presets",
+}
 
 __all__ = [
+    "MSFW",
+    "ORGFW",
+    "SFW",
+    "SPIDERFW",
+    "SVRF",
+    "AdaSFW",
+    "AdamSFW",
     "Birkhoff",
     "Box",
     "ColNorm",
@@ -65,16 +110,23 @@ __all__ = [
     "L2Ball",
     "LinfBall",
     "LogisticLoss",
+    "LossRetraction",
     "LpBall",
     "MatrixCompletion",
+    "Muon",
     "NuclearBall",
     "OWLBall",
+    "OneSFW",
     "Optimum",
     "Oracle",
     "Permutahedron",
     "Product",
+    "ProjectedAdam",
+    "ProjectedSGD",
     "Region",
+    "RegionOptimizer",
     "RowNorm",
+    "Scion",
     "Sign",
     "Simplex",
     "SizeWarning",
@@ -90,5 +142,15 @@ __all__ = [
     "from_plain",
     "minimize",
     "path",
+    "polar",
     "read_svmlight",
+    "regions_for",
+    "scion_init_",
+    "scion_regions",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _TORCH:
+        return getattr(importlib.import_module(f".{_TORCH[name]}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -10,14 +10,15 @@ import math
 from .._arrays import Array, clip, namespace, svd
 from .._region import Ball, Number, Shape
 
-SCALINGS = ("none", "ratio", "max", "outputs", "conv")
+SCALINGS = ("none", "ratio", "max", "rms", "outputs", "conv")
 
 
 class SpectralBall(Ball):
     """Matrices of spectral norm at most `radius`, times a factor that `scaling` chooses.
 
     With `scaling` "none" the factor is 1; "ratio" sqrt(outputs / inputs), for hidden layers; "max"
-    max(1, sqrt(outputs / inputs)), for the first layer; "outputs" sqrt(outputs).
+    max(1, sqrt(outputs / inputs)), for the first layer and as Muon has it; "rms"
+    0.2 sqrt(max(outputs, inputs)), Muon's match of AdamW; "outputs" sqrt(outputs).
 
     Example:
         >>> import numpy as np
@@ -51,6 +52,7 @@ class SpectralBall(Ball):
             "none": 1.0,
             "ratio": math.sqrt(outputs / inputs),
             "max": max(1.0, math.sqrt(outputs / inputs)),
+            "rms": 0.2 * math.sqrt(max(outputs, inputs)),
             "outputs": math.sqrt(outputs),
             "conv": math.sqrt(outputs / shape[1]) / kernel,
         }[self._scaling]

@@ -233,6 +233,7 @@ def _spectral(x: np.ndarray, g: np.ndarray, region: Region) -> Pair:
         "none": 1.0,
         "ratio": math.sqrt(outputs / inputs),
         "max": max(1.0, math.sqrt(outputs / inputs)),
+        "rms": 0.2 * math.sqrt(max(outputs, inputs)),
         "outputs": math.sqrt(outputs),
         "conv": math.sqrt(outputs / x.shape[1]) / math.prod(x.shape[2:]),
     }
