@@ -10,7 +10,7 @@ import pytest
 
 from extremal import frankwolfe as fw
 
-_spec = importlib.util.spec_from_file_location("cases", Path(__file__).with_name("cases.py"))
+_spec = importlib.util.spec_from_file_location("cases", Path(__file__).with_name("region_cases.py"))
 cases = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(cases)
 CASES, VERTICES = cases.CASES, cases.VERTICES
@@ -101,12 +101,20 @@ def test_a_projection_is_certified_by_the_lmo(case, make, rng):
 def test_a_projection_of_ties_and_zeros_is_certified_too(case, make):
     _, region, shape = case
     n = int(np.prod(shape))
-    for row in ([1.0] * n, [0.0] * n, [2.0, -2.0] * n, [5.0] + [0.0] * (n - 1), [3.0, 3.0, 0.0] * n):
+    for row in (
+        [1.0] * n,
+        [0.0] * n,
+        [2.0, -2.0] * n,
+        [5.0] + [0.0] * (n - 1),
+        [3.0, 3.0, 0.0] * n,
+    ):
         y = np.array(row[:n]).reshape(shape)
         p = region.project(make(y))
         away = y - plain(p)
         assert bool(region.contains(p, 1e-9))
-        assert inner(away, plain(region.lmo(make(-away))) - plain(p)) <= TOL * (1 + inner(away, away))
+        assert inner(away, plain(region.lmo(make(-away))) - plain(p)) <= TOL * (
+            1 + inner(away, away)
+        )
 
 
 def test_a_feasible_point_stays(case, make, rng):

@@ -58,7 +58,12 @@ def test_labels_of_zero_and_one_in_a_signed_loss_are_another_problem(cancer):
 @pytest.mark.parametrize("method", ["frank-wolfe", "lazy"])
 def test_every_step_rule_descends_to_the_optimum(cancer, method, step):
     best = fw.minimize(
-        fw.LogisticLoss(*cancer), fw.L1Ball(5.0), method=method, step=step, gap=0.05, iterations=3000
+        fw.LogisticLoss(*cancer),
+        fw.L1Ball(5.0),
+        method=method,
+        step=step,
+        gap=0.05,
+        iterations=3000,
     )
     assert best.status == "optimal"
     assert F_STAR - 1e-9 <= best.value <= F_STAR + 0.05
@@ -198,7 +203,9 @@ def test_adaptive_steps(inner, betas, points):
         np.testing.assert_allclose(x, point, atol=1e-7)
 
 
-@pytest.mark.parametrize("method", ["sfw", "msfw", "svrf", "spider", "1-sfw", "orgfw", "csfw", "saga"])
+@pytest.mark.parametrize(
+    "method", ["sfw", "msfw", "svrf", "spider", "1-sfw", "orgfw", "csfw", "saga"]
+)
 @pytest.mark.parametrize("adaptive", [False, True])
 def test_stochastic_methods_come_near(cancer, method, adaptive):
     found = fw.minimize(
@@ -251,9 +258,7 @@ def test_matrix_completion_recovers_a_low_rank_matrix(rng):
 
 def test_a_region_from_one_function(cancer):
     ball = fw.L1Ball(5.0)
-    best = fw.minimize(
-        fw.LogisticLoss(*cancer), lambda g: ball.lmo(g), method="pairwise", gap=1e-6
-    )
+    best = fw.minimize(fw.LogisticLoss(*cancer), lambda g: ball.lmo(g), method="pairwise", gap=1e-6)
     assert best.value == pytest.approx(F_STAR, abs=1e-6)
     assert best.status == "optimal"
 
@@ -344,9 +349,15 @@ def test_bad_files_are_one_line_and_exit_2(tmp_path, capsys, text, said):
         (lambda f: fw.minimize(f, fw.L1Ball(1.0), adaptive=True), "adaptive=True"),
         (lambda f: fw.minimize(f, fw.L1Ball(1.0), adam=True), "adam=True"),
         (lambda f: fw.minimize(lambda x: f(x), fw.L1Ball(1.0)), "shape of x"),
-        (lambda f: fw.minimize(lambda x: f(x), fw.L1Ball(1.0), shape=(3,), method="sfw"), "finite sum"),
+        (
+            lambda f: fw.minimize(lambda x: f(x), fw.L1Ball(1.0), shape=(3,), method="sfw"),
+            "finite sum",
+        ),
         (lambda f: fw.minimize(lambda x: (math.nan, x), fw.L1Ball(1.0), shape=(3,)), "finite"),
-        (lambda f: fw.minimize(lambda x: f(x), fw.L1Ball(1.0), shape=(3,), step="short"), "lipschitz"),
+        (
+            lambda f: fw.minimize(lambda x: f(x), fw.L1Ball(1.0), shape=(3,), step="short"),
+            "lipschitz",
+        ),
         (lambda f: fw.minimize(f, fw.L1Ball(1.0), method="svrf", step="short"), "exact gradients"),
         (lambda f: fw.minimize(3, fw.L1Ball(1.0)), "no problem"),
         (lambda f: fw.SquaredLoss(np.ones((2, 2)), [1.0]), "2 rows but 1 labels"),

@@ -97,7 +97,9 @@ class AdaSFW(RegionOptimizer):
     def _direction(self, group: dict[str, Any], p: Tensor, g: Tensor) -> Tensor:
         state = self.state[p]
         if "sum" not in state:
-            state["sum"] = torch.zeros_like(p, dtype=torch.float32 if p.element_size() < 4 else None)
+            state["sum"] = torch.zeros_like(
+                p, dtype=torch.float32 if p.element_size() < 4 else None
+            )
             if group["betas"] is not None:
                 state["most"] = torch.zeros_like(state["sum"])
                 state["momentum_buffer"] = torch.zeros_like(state["sum"])

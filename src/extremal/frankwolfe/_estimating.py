@@ -76,7 +76,11 @@ class _Estimating(SFW):
 
     def _reference(self) -> dict[Tensor, Tensor] | None:
         """Where the second gradient is taken; None for no second one."""
-        kept = {p: self.state[p]["reference"] for p in self._constrained() if "reference" in self.state[p]}
+        kept = {
+            p: self.state[p]["reference"]
+            for p in self._constrained()
+            if "reference" in self.state[p]
+        }
         return kept or None
 
     def _direction(self, p: Tensor, g: Tensor, there: Tensor | None) -> Tensor:
@@ -181,5 +185,3 @@ def _restore(states: list[Tensor]) -> None:
     torch.set_rng_state(states[0])
     if len(states) > 1:
         torch.cuda.set_rng_state_all(states[1:])
-
-

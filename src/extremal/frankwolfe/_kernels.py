@@ -28,7 +28,9 @@ _CHUNK = 1 << 15
 _BLOCK = 1024
 
 
-def fused_step(optimizer: Any, group: dict[str, Any], places: list[int], grads: list[Tensor]) -> bool:
+def fused_step(
+    optimizer: Any, group: dict[str, Any], places: list[int], grads: list[Tensor]
+) -> bool:
     """Make the step of one group; False if these tensors need the general code."""
     kind = KINDS.get(type(group["region"]).__name__)
     if kind is None or not _available(group["fused"] is True):
@@ -56,9 +58,7 @@ def _plain(p: Tensor, g: Tensor) -> bool:
         return False
     if type(p.data) is not Tensor or p.numel() == 0 or p.stride() != g.stride():
         return False
-    return p.is_contiguous() or (
-        p.ndim == 4 and p.is_contiguous(memory_format=torch.channels_last)
-    )
+    return p.is_contiguous() or (p.ndim == 4 and p.is_contiguous(memory_format=torch.channels_last))
 
 
 def _buffers(
@@ -98,7 +98,9 @@ class _Step:
         self.places, self.params, self.buffers = places, params, buffers
         self.grads, self.keeps, self.takes = grads, keeps, takes
         self.regions = [group["sized"][i] for i in places]
-        self.size = np.array([r._size(tuple(p.shape) or (1,)) for r, p in zip(self.regions, params, strict=True)])
+        self.size = np.array(
+            [r._size(tuple(p.shape) or (1,)) for r, p in zip(self.regions, params, strict=True)]
+        )
         self.where = np.array(
             [[t.data_ptr() for t in row] for row in (params, grads, buffers)], dtype=np.int64
         )
@@ -275,8 +277,7 @@ def _spread(work: Callable[[int, int], Any], count: int) -> None:
         return
     edges = [count * i // threads for i in range(threads + 1)]
     waiting = [
-        _pool(threads).submit(work, a, b)
-        for a, b in zip(edges[1:-1], edges[2:], strict=True)
+        _pool(threads).submit(work, a, b) for a, b in zip(edges[1:-1], edges[2:], strict=True)
     ]
     work(edges[0], edges[1])
     for future in waiting:

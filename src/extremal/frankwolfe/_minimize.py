@@ -143,9 +143,7 @@ def minimize(
         return found
 
 
-def path(
-    problem: Any, region: Ball, radii: Iterable[float], **options: Any
-) -> list[Optimum]:
+def path(problem: Any, region: Ball, radii: Iterable[float], **options: Any) -> list[Optimum]:
     """Minimise over one region at several radii, each search starting from the last answer.
 
     Args:
@@ -204,7 +202,9 @@ def _deterministic(
 ) -> Optimum:
     begun = time.perf_counter()
     state: State = (
-        LinearState(objective, x) if isinstance(objective, LinearModel) else FunctionState(objective, x)
+        LinearState(objective, x)
+        if isinstance(objective, LinearModel)
+        else FunctionState(objective, x)
     )
     stepper = Stepper(
         "line-search" if config.step == "auto" else config.step,

@@ -119,7 +119,9 @@ class LinearModel:
             top = float(scipy.sparse.linalg.norm(self.X))
         else:
             start = np.random.default_rng(0).standard_normal(min(self.X.shape))
-            top = float(scipy.sparse.linalg.svds(self.X, k=1, return_singular_vectors=False, v0=start)[0])
+            top = float(
+                scipy.sparse.linalg.svds(self.X, k=1, return_singular_vectors=False, v0=start)[0]
+            )
             top *= 1.0 + 1e-6  # Lanczos comes from below
         return self.curvature * top**2 / self.n + self.ridge
 
@@ -301,8 +303,11 @@ class LinearState:
         else:
             self.change = self.model.scores(towards) - self.scores
         ridge = self.model.ridge
-        self.quadratic = (ridge * float(np.vdot(self.x, d)), ridge * float(np.vdot(d, d))) \
-            if ridge else (0.0, 0.0)
+        self.quadratic = (
+            (ridge * float(np.vdot(self.x, d)), ridge * float(np.vdot(d, d)))
+            if ridge
+            else (0.0, 0.0)
+        )
 
     def value_at(self, step: float) -> float:
         """f(x + step d)."""

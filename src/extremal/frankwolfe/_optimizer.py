@@ -315,7 +315,7 @@ class RegionOptimizer(torch.optim.Optimizer):
 
 def together(tensors: Iterable[Tensor]) -> Tensor:
     """One tensor as it is, several as the concatenation of their entries."""
-    parts = list(tensors)
+    parts = [t.detach() for t in tensors]
     if len(parts) == 1:
         return parts[0] if parts[0].ndim else parts[0].reshape(1)
     return torch.cat([t.reshape(-1) for t in parts])

@@ -249,7 +249,10 @@ def _course(found: Optimum) -> bytes:
     gaps = np.array([r.gap for r in found.trace])
     bound = found.value - found.gap
     above = np.array([r.value - bound for r in found.trace])
-    for y, label, color in ((gaps, "duality gap", PALETTE[0]), (above, "value - bound", PALETTE[1])):
+    for y, label, color in (
+        (gaps, "duality gap", PALETTE[0]),
+        (above, "value - bound", PALETTE[1]),
+    ):
         shown = np.isfinite(y) & (y > 0)
         axes.loglog(x[shown], y[shown], label=label, color=color)
     axes.set_xlabel("iteration")
@@ -263,5 +266,3 @@ def _entries(x: np.ndarray) -> bytes:
     axes.set_xlabel("entry")
     axes.set_ylabel("value")
     return figure_bytes(figure)
-
-

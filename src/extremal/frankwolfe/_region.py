@@ -113,7 +113,9 @@ class Region:
         """Return x, divided by its gauge where that is over 1."""
         xp = namespace(x)
         t = self.gauge(x, batch=batch, radius=radius)
-        t = xp.where(t > 1, t, xp.ones_like(t)).reshape((*x.shape[:batch], *(1,) * (x.ndim - batch)))
+        t = xp.where(t > 1, t, xp.ones_like(t)).reshape(
+            (*x.shape[:batch], *(1,) * (x.ndim - batch))
+        )
         return x / t
 
     def contains(

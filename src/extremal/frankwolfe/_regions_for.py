@@ -117,7 +117,9 @@ def _fitting(region: Region | None, p: Tensor, name: str, together: bool) -> Reg
     if k <= most:
         return region
     warnings.warn(
-        f"{name} has {most} entries to choose k={k} from; k={most} there.", SizeWarning, stacklevel=3
+        f"{name} has {most} entries to choose k={k} from; k={most} there.",
+        SizeWarning,
+        stacklevel=3,
     )
     return region._replaced(k=most)
 

@@ -122,8 +122,10 @@ class SFW(RegionOptimizer):
         between("momentum", group["momentum"], 0.0, 1.0)
         between("dampening", group.get("dampening", 0.0), 0.0, 1.0)
         whole = group["lr"] * group.get("lr_factor", 1.0)
-        if group["region"] is not None and group.get("rescale") == "none" and (
-            whole > 1 and group.get("constrained", True)
+        if (
+            group["region"] is not None
+            and group.get("rescale") == "none"
+            and (whole > 1 and group.get("constrained", True))
         ):
             raise ValueError(
                 f"lr={group['lr']} with rescale='none' would leave the region; choose at most 1, or "
@@ -164,7 +166,9 @@ class SFW(RegionOptimizer):
             if "momentum_buffer" not in state:
                 dtype = torch.float32 if p.element_size() < 4 else p.dtype
                 if group["momentum_seed"] == "gradient":
-                    state["momentum_buffer"] = g.to(dtype).clone(memory_format=torch.preserve_format)
+                    state["momentum_buffer"] = g.to(dtype).clone(
+                        memory_format=torch.preserve_format
+                    )
                     buffers.append(state["momentum_buffer"])
                     continue
                 state["momentum_buffer"] = torch.zeros_like(p, dtype=dtype)
@@ -187,7 +191,10 @@ class SFW(RegionOptimizer):
         out: list[Tensor | None] = [None] * len(params)
         alike: defaultdict[Any, list[int]] = defaultdict(list)
         for i, (region, m) in enumerate(zip(regions, buffers, strict=True)):
-            if type(region).__name__ in _LEADING and self._leading(params[i], m, region) is not None:
+            if (
+                type(region).__name__ in _LEADING
+                and self._leading(params[i], m, region) is not None
+            ):
                 out[i] = self._leading_vertex(params[i], m, region)
                 continue
             if type(region).__name__ in _SPECTRAL:
@@ -263,14 +270,18 @@ class SFW(RegionOptimizer):
         if rescale == "none":
             return [a * lr for a in alive]
         if rescale == "diameter":
-            return [
-                a * (lr / d if d > 0 else 0.0) for a, d in zip(alive, diameters, strict=True)
-            ]
+            return [a * (lr / d if d > 0 else 0.0) for a, d in zip(alive, diameters, strict=True)]
         if rescale == "fast_gradient":
-            return [s * (2 * lr / d if d > 0 else 0.0) for s, d in zip(sizes, diameters, strict=True)]
-        apart_by = torch._foreach_norm(torch._foreach_sub(vs, [x.to(v.dtype) for x, v in zip(xs, vs, strict=True)]))
+            return [
+                s * (2 * lr / d if d > 0 else 0.0) for s, d in zip(sizes, diameters, strict=True)
+            ]
+        apart_by = torch._foreach_norm(
+            torch._foreach_sub(vs, [x.to(v.dtype) for x, v in zip(xs, vs, strict=True)])
+        )
         return [
-            torch.where(d > 0, lr * s / torch.where(d > 0, d, torch.ones_like(d)), torch.zeros_like(d))
+            torch.where(
+                d > 0, lr * s / torch.where(d > 0, d, torch.ones_like(d)), torch.zeros_like(d)
+            )
             for s, d in zip(sizes, apart_by, strict=True)
         ]
 
@@ -316,7 +327,7 @@ class SFW(RegionOptimizer):
 
     def _joint(self, group: dict[str, Any], params: list[Tensor], buffers: list[Tensor]) -> None:
         region: Region = group["sized"][0]
-        x, m = together(params), together(buffers)
+        x, m = together(params).reshape(-1), together(buffers).reshape(-1)
         v = region._lmo(m[None])[0] * region._size(tuple(m.shape))
         diameters = self._diameters(group, [x], [region])
         lengths = self._lengths(group, [x], [m], [v], diameters)

@@ -104,5 +104,3 @@ def project_unit_simplex(y: Array) -> Array:
 def rowwise(function: Callable[[np.ndarray], np.ndarray], y: Array) -> Array:
     """Apply a NumPy function to each row, in float64 on the CPU."""
     return like(np.stack([function(row) for row in on_cpu(y)]), y)
-
-

@@ -59,7 +59,9 @@ class Diamond(Region):
         xp = namespace(g)
         gain = xp.abs(g) * self._reach(-g)
         best = first_argmax(gain)
-        value = xp.where(take(g, best) > 0, -take(self._reach(-g), best), take(self._reach(-g), best))
+        value = xp.where(
+            take(g, best) > 0, -take(self._reach(-g), best), take(self._reach(-g), best)
+        )
         return put(xp.zeros_like(g), best, value)
 
     def _gauge(self, x: Array) -> Array:

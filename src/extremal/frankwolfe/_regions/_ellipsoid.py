@@ -42,7 +42,9 @@ class Ellipsoid(Region):
             raise ValueError("Ellipsoid needs a symmetric matrix.")
         w, q = np.linalg.eigh(matrix)
         if w[0] <= 0:
-            raise ValueError(f"Ellipsoid needs a positive definite matrix; it has eigenvalue {w[0]}.")
+            raise ValueError(
+                f"Ellipsoid needs a positive definite matrix; it has eigenvalue {w[0]}."
+            )
         if isinstance(radius, bool) or not 0 < radius < math.inf:
             raise ValueError(f"Ellipsoid needs a finite radius > 0, got {radius!r}.")
         c = np.zeros(len(matrix)) if center is None else np.array(center, dtype=np.float64)

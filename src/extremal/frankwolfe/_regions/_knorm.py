@@ -57,6 +57,7 @@ class KNorm(CountedBall):
 
         def threshold(t: float) -> float:
             """The s with sum(clip(a - s, 0, t)) = k t, or 0."""
+
             def total(s: float) -> float:
                 p, q = over(s + t), over(s)
                 return p * t + (sums[q] - sums[p]) - s * (q - p)

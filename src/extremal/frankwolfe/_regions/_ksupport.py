@@ -78,6 +78,7 @@ def project_ksupport(y: np.ndarray, k: int) -> np.ndarray:
 
     def level(c: float) -> float:
         """The s at which the t_i sum to k."""
+
         def total(s: float) -> float:
             p, q = counts(c, s)
             return p + (sums[q] - sums[p]) / s - c * (q - p)

@@ -33,5 +33,3 @@ class NuclearBall(Ball):
 
     def _unit_diameter(self, shape: tuple[int, ...]) -> float:
         return 2.0
-
-

@@ -76,5 +76,3 @@ class Oracle(Region):
         if self._bound is None:
             raise ValueError("this region's diameter is not known; give Oracle(lmo, diameter=…).")
         return self._bound
-
-

@@ -50,7 +50,9 @@ class OWLBall(Ball):
         if w.ndim != 1 or w.size == 0 or not np.isfinite(w).all() or w[0] <= 0 or w[-1] < 0:
             raise ValueError("OWLBall needs finite weights, at least 0, the first positive.")
         if (np.diff(w) > 0).any():
-            raise ValueError("OWLBall needs weights in descending order, so that the set is convex.")
+            raise ValueError(
+                "OWLBall needs weights in descending order, so that the set is convex."
+            )
         w.flags.writeable = False
         self._set_size(radius, diameter, width)
         self._set(_weights=w)
@@ -116,5 +118,3 @@ class OWLBall(Ball):
     def _unit_diameter(self, shape: tuple[int, ...]) -> float:
         n = np.arange(1, self._weights.size + 1)
         return 2.0 * float((np.sqrt(n) / np.cumsum(self._weights)).max())
-
-

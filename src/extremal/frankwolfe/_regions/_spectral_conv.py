@@ -35,4 +35,3 @@ class SpectralConv(SpectralBall):
                 "matrices take SpectralBall(scaling='ratio')."
             )
         super()._check_shape(shape)
-

@@ -52,5 +52,3 @@ def asymmetry(x: Array) -> Array:
     """Return the largest entry of |X - X'| of each matrix."""
     xp = namespace(x)
     return xp.amax(xp.abs(x - transpose(x)).reshape((x.shape[0], -1)), axis=-1)
-
-

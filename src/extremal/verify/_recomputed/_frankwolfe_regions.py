@@ -161,7 +161,9 @@ def _unit_simplex(x: np.ndarray, g: np.ndarray, region: Region) -> Pair:
 def _hypersimplex(x: np.ndarray, g: np.ndarray, region: Region) -> Pair:
     r, k = _positive(region), _count(region, x.size)
     outside = max(float(x.max()) / r - 1, -float(x.min()) / r)
-    return max(outside, abs(float(x.sum()) / (k * r) - 1)), r * float(np.sort(g, axis=None)[:k].sum())
+    return max(outside, abs(float(x.sum()) / (k * r) - 1)), r * float(
+        np.sort(g, axis=None)[:k].sum()
+    )
 
 
 def _permutahedron(x: np.ndarray, g: np.ndarray, region: Region) -> Pair:
@@ -270,7 +272,9 @@ def _ellipsoid(x: np.ndarray, g: np.ndarray, region: Region) -> Pair:
     a, r = _numbers(region, "a"), _positive(region)
     center = _numbers(region, "center") if "center" in region else np.zeros(x.size)
     if a.shape != (x.size, x.size) or (a != a.T).any() or np.linalg.eigvalsh(a)[0] <= 0:
-        raise Rejected("the ellipsoid's matrix is not symmetric positive definite of the right size.")
+        raise Rejected(
+            "the ellipsoid's matrix is not symmetric positive definite of the right size."
+        )
     away = x.ravel() - center
     flat = g.ravel()
     reach = math.sqrt(r * max(0.0, float(flat @ np.linalg.solve(a, flat))))
