@@ -544,6 +544,9 @@ def test_bfloat16_parameters_move_although_the_step_is_small():
     assert float(p[0]) == pytest.approx(1 - 2**-5 * 101, rel=1e-2)
 
 
+B9 = fw.L1Ball(9.0)
+
+
 @pytest.mark.parametrize(
     ("make", "text"),
     [
@@ -560,14 +563,14 @@ def test_bfloat16_parameters_move_although_the_step_is_small():
         (lambda p: over(fw.NuclearBall(9.0))([p]), "set of matrices"),
         (lambda p: over(fw.KSparse(9.0, k=5))([p]), "k=5"),
         (lambda p: over(fw.L1Ball(width=9.0))([p]), "regions_for"),
-        (lambda p: fw.AdaSFW([{"params": [p], "region": fw.L1Ball(9.0)}], inner_steps=0), "inner_steps=0"),
-        (lambda p: fw.AdaSFW([{"params": [p], "region": fw.L1Ball(9.0)}], lr=0.0), "lr=0.0"),
-        (lambda p: fw.AdaSFW([{"params": [p], "region": fw.L1Ball(9.0)}], clip=(2.0, 1.0)), "clip"),
-        (lambda p: fw.AdamSFW([{"params": [p], "region": fw.L1Ball(9.0)}], betas=(0.9, 1.0)), "betas"),
+        (lambda p: fw.AdaSFW([{"params": [p], "region": B9}], inner_steps=0), "inner_steps=0"),
+        (lambda p: fw.AdaSFW([{"params": [p], "region": B9}], lr=0.0), "lr=0.0"),
+        (lambda p: fw.AdaSFW([{"params": [p], "region": B9}], clip=(2.0, 1.0)), "clip"),
+        (lambda p: fw.AdamSFW([{"params": [p], "region": B9}], betas=(0.9, 1.0)), "betas"),
         (lambda p: fw.Muon([{"params": [p]}], adjust="x"), "adjust='x'"),
-        (lambda p: fw.ProjectedAdam([{"params": [p], "region": fw.L1Ball(9.0)}], kind="x"), "kind='x'"),
+        (lambda p: fw.ProjectedAdam([{"params": [p], "region": B9}], kind="x"), "kind='x'"),
         (lambda p: fw.regions_for(nn.Linear(2, 2)), "at least one region"),
-        (lambda p: fw.regions_for(nn.Linear(2, 2), weights=fw.L1Ball(1.0), joint=("x",)), "role 'x'"),
+        (lambda p: fw.regions_for(nn.Linear(2, 2), weights=B9, joint=("x",)), "role 'x'"),
         (lambda p: fw.regions_for(nn.ReLU(), weights=fw.L1Ball(1.0)), "no parameters"),
         (lambda p: fw.polar(torch.eye(3)[None], "x"), "mode 'x'"),
     ],

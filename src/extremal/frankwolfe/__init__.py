@@ -52,7 +52,7 @@ from ._regions import (
 from ._retraction import LossRetraction
 
 if TYPE_CHECKING:
-    from ._adaptive import AdaSFW, AdamSFW
+    from ._adaptive import AdamSFW, AdaSFW
     from ._estimating import MSFW, ORGFW, SPIDERFW, SVRF, OneSFW
     from ._newton_schulz import polar
     from ._optimizer import RegionOptimizer

@@ -3,6 +3,8 @@
 Notation: d the direction, H a diagonal metric from past gradients, K inner Frank-Wolfe steps with
 exact line search on <d, y - x> + |y - x|_H^2 / (2 eta).
 """
+# pyright: reportPrivateImportUsage=false
+# The _foreach functions are torch's own way to treat many tensors at once.
 
 import math
 from typing import Any

@@ -36,28 +36,31 @@ class Estimator:
             return self._tabled(x, batch)
         if method == "svrf":
             if _power_of_two(t + 1) or self._anchor is None:
-                self._anchor, self._d = x.copy(), self._whole(x)
-                return self._d
+                whole = self._whole(x)
+                self._anchor, self._d = x.copy(), whole
+                return whole
             assert self._d is not None
             return self._d + self._part(x, batch) - self._part(self._anchor, batch)
         before, last = self._d, self._x
         self._x = x.copy()
         if before is None or last is None:
             first = self._whole(x) if method == "spider" else self._part(x, batch)
-            self._d = first * (4.0 / 9.0 ** (2 / 3)) if method == "msfw" else first
-            return self._d
+            first = first * (4.0 / 9.0 ** (2 / 3)) if method == "msfw" else first
+            self._d = first
+            return first
         new = self._part(x, batch)
         if method == "sfw":
-            self._d = new
+            before = new
         elif method == "msfw":
             rho = min(1.0, 4.0 / (t + 9.0) ** (2 / 3))
-            self._d = (1 - rho) * before + rho * new
+            before = (1 - rho) * before + rho * new
         elif method == "spider":
-            self._d = before + new - self._part(last, batch)
+            before = before + new - self._part(last, batch)
         else:
             rho = 1.0 / (t + 1.0) if method == "1-sfw" else 1.0 / (t + 1.0) ** (2 / 3)
-            self._d = new + (1 - rho) * (before - self._part(last, batch))
-        return self._d
+            before = new + (1 - rho) * (before - self._part(last, batch))
+        self._d = before
+        return before
 
     def refresh(self) -> None:
         """Let SPIDER start again from a full gradient at the next step."""

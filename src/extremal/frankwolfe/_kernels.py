@@ -1,9 +1,9 @@
 """Fused CPU steps of SFW over vector regions: two passes over memory, whatever the region.
 
-Pass one updates the average m and sums what the step length needs; pass two moves the parameter.
-That is 24 bytes a parameter, 28 with gradient rescaling; SGD with momentum moves 32. Tensors are cut
-into chunks, and sums are taken chunk by chunk in a fixed order, so that the number of threads does
-not change a bit of the result.
+Pass one updates the average m and sums what the step length needs; pass two moves the weights. That
+is 24 bytes a parameter, 28 with gradient rescaling; SGD with momentum moves 32. Tensors are cut into
+chunks, and sums are taken chunk by chunk in a fixed order, so that the number of threads does not
+change a bit of the result.
 
 For the k largest entries, the last threshold, lowered a little, picks candidates while m is
 updated; the exact threshold is found among them. Absolute values are compared as integers, which
@@ -15,6 +15,7 @@ import importlib.util
 import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -276,9 +277,7 @@ def _spread(work: Callable[[int, int], Any], count: int) -> None:
         work(0, count)
         return
     edges = [count * i // threads for i in range(threads + 1)]
-    waiting = [
-        _pool(threads).submit(work, a, b) for a, b in zip(edges[1:-1], edges[2:], strict=True)
-    ]
+    waiting = [_pool(threads).submit(work, a, b) for a, b in pairwise(edges[1:])]
     work(edges[0], edges[1])
     for future in waiting:
         future.result()

@@ -1,9 +1,10 @@
 """The numba loops behind `_kernels`; imported only where numba is installed.
 
-Tensors come as addresses, so that one call serves a whole list. Sums run over blocks in float32 and
-are added in float64. `no_type_check` keeps the tests' runtime checks out of compiled code. `kind` is 0 L2, 1 maximum norm, 2 L1, 3 k-sparse, 4 k-support.
+Tensors come as addresses, so that one call serves a whole list. Sums run over blocks in float32
+and are added in float64. `no_type_check` keeps the tests' runtime checks out of compiled code.
+`kind` is 0 L2, 1 maximum norm, 2 L1, 3 k-sparse, 4 k-support.
 """
-# pyright: basic
+# pyright: basic, reportPrivateImportUsage=false
 
 from typing import no_type_check
 
@@ -17,7 +18,7 @@ _FAST = {"reassoc", "contract", "nsz", "arcp"}  # not "nnan": a NaN must survive
 
 @intrinsic
 @no_type_check
-def _floats(context, address):  # noqa: D103
+def _floats(context, address):
     def build(ctx, builder, signature, values):
         return builder.inttoptr(values[0], ctx.get_value_type(signature.return_type))
 
@@ -26,7 +27,7 @@ def _floats(context, address):  # noqa: D103
 
 @intrinsic
 @no_type_check
-def _integers(context, address):  # noqa: D103
+def _integers(context, address):
     def build(ctx, builder, signature, values):
         return builder.inttoptr(values[0], ctx.get_value_type(signature.return_type))
 

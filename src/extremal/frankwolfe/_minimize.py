@@ -90,8 +90,11 @@ def minimize(
     if isinstance(region, Region) or callable(region):
         options.setdefault("region", "l1")  # a name is required; the object decides
     settings = resolve(Config, config, options)
-    objective = read_problem(problem, settings) if isinstance(problem, (str, Path)) else problem
-    if not callable(objective):
+    objective: Any = (
+        read_problem(problem, settings) if isinstance(problem, (str, Path)) else problem
+    )
+    found_problem = callable(objective)
+    if not found_problem:
         raise ValueError(
             f"{type(problem).__name__} is no problem; give an objective such as LogisticLoss(X, "
             "y), a function returning value and gradient, or a file in svmlight form."

@@ -2,8 +2,8 @@
 
 `fast` is Muon's five quintic steps: singular values land in about [0.68, 1.20], so up to a fifth
 outside the unit ball. `accurate` is five steps of Polar Express and one Taylor step: within 1 % for
-singular values over a thousandth of the Frobenius norm. `feasible` divides that by the largest value
-the polynomial takes, so that no singular value exceeds 1. `exact` is an SVD.
+singular values over a thousandth of the Frobenius norm. `feasible` divides that by the largest
+value the polynomial takes, so that no singular value exceeds 1. `exact` is an SVD.
 
 Notation: A = X X'; a step is X <- a X + (b A + c A^2) X, on the side where A is small.
 Sources: Jordan et al. 2024 (Muon's coefficients); Amsel et al., arXiv:2505.16932 (Polar Express).

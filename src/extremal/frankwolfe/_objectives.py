@@ -43,12 +43,12 @@ class LinearModel:
         name = type(self).__name__
         self.sparse = sp.issparse(X)
         if self.sparse:
-            self.X: Any = sp.csr_array(X, dtype=np.float64)
-            self.X.sum_duplicates()
-            values = self.X.data
+            rows: Any = sp.csr_array(X, dtype=np.float64)
+            rows.sum_duplicates()
+            values = rows.data
         else:
-            self.X = np.ascontiguousarray(X, dtype=np.float64)
-            values = self.X
+            values = rows = np.ascontiguousarray(X, dtype=np.float64)
+        self.X: Any = rows
         labels = np.asarray(y, dtype=np.float64).reshape(-1)
         if self.X.ndim != 2 or 0 in self.X.shape:
             raise ValueError(f"{name} needs a matrix with rows and columns, got {self.X.shape}.")
@@ -119,9 +119,10 @@ class LinearModel:
             top = float(scipy.sparse.linalg.norm(self.X))
         else:
             start = np.random.default_rng(0).standard_normal(min(self.X.shape))
-            top = float(
-                scipy.sparse.linalg.svds(self.X, k=1, return_singular_vectors=False, v0=start)[0]
+            found: Any = scipy.sparse.linalg.svds(
+                self.X, k=1, return_singular_vectors=False, v0=start
             )
+            top = float(found[0])
             top *= 1.0 + 1e-6  # Lanczos comes from below
         return self.curvature * top**2 / self.n + self.ridge
 
@@ -206,7 +207,7 @@ class SquaredLoss(LinearModel):
 
 
 class SquaredHinge(LinearModel):
-    """Mean of max(0, 1 - y_i <a_i, x>)^2 / 2 over labels of +-1: a smooth support vector machine."""
+    """Mean of max(0, 1 - y_i <a_i, x>)^2 / 2 over labels of +-1: a smooth SVM."""
 
     kind = "squared-hinge"
     signed = True

@@ -1,9 +1,11 @@
 """What all optimizers over regions share: groups, sizes, checks, state, metrics.
 
 A parameter group holds parameters and one region for all of them (`region`), sized for each by its
-shape; `joint=True` makes it one region for their concatenation. `region=None` marks free parameters,
-which a companion SGD or AdamW inside the same object updates.
+shape; `joint=True` makes it one region for their concatenation. `region=None` marks free
+parameters, which a companion SGD or AdamW inside the same object updates.
 """
+# pyright: reportPrivateImportUsage=false
+# The _foreach functions are torch's own way to treat many tensors at once.
 
 import math
 import warnings

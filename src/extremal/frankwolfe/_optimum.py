@@ -12,6 +12,7 @@ from extremal.lab import (
     PALETTE,
     Part,
     Picture,
+    Section,
     Table,
     Text,
     atomic_write,
@@ -229,7 +230,7 @@ def write_optimum_report(folder: Path, found: Optimum) -> Path | None:
     """Write `report.html`; without matplotlib or jinja2 there is none."""
     if not (importlib.util.find_spec("matplotlib") and importlib.util.find_spec("jinja2")):
         return None
-    sections = [
+    sections: list[Section] = [
         found.table(),
         Picture(_course(found), "Duality gap and value above the best bound, by iteration."),
         found.iterations(),

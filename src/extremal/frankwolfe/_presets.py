@@ -63,6 +63,7 @@ class Muon(SFW):
             groups = [{"region": region, **g} if isinstance(g, dict) else g for g in model]
             if groups and isinstance(groups[0], Tensor):
                 groups = [{"params": groups, "region": region}]
+        companion: dict[str, Any] = {"free": "adamw", **free}
         super().__init__(
             groups,
             lr,
@@ -72,8 +73,8 @@ class Muon(SFW):
             spectral=spectral,
             start=start,
             constrained=weight_decay > 0,
-            lr_factor=weight_decay if weight_decay else 1.0,
-            **{"free": "adamw", **free},
+            lr_factor=weight_decay or 1.0,
+            **companion,
         )
 
 

@@ -1,4 +1,6 @@
 """Baselines that step as usual and then project onto the region."""
+# pyright: reportPrivateImportUsage=false
+# The _foreach functions are torch's own way to treat many tensors at once.
 
 from typing import Any
 

@@ -1,5 +1,6 @@
 """Problems from files: the svmlight format, and scikit-learn's breast cancer data by name."""
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +25,15 @@ def read_problem(source: str | Path, config: Config) -> LinearModel:
     """Make the objective that options and a file, or a shipped name, describe."""
     if str(source) in NAMES:
         data = require("sklearn.datasets", "frankwolfe").load_breast_cancer()
-        X, y = np.asarray(data.data), np.asarray(data.target)
-        X = (X - X.mean(0)) / X.std(0)
+        rows, y = np.asarray(data.data), np.asarray(data.target)
+        rows = (rows - rows.mean(0)) / rows.std(0)
     else:
-        X, y = read_svmlight(Path(source))
+        rows, y = read_svmlight(Path(source))
         if config.standardize:
-            X = X.toarray()
-            deviation = X.std(0)
-            X = (X - X.mean(0)) / np.where(deviation > 0, deviation, 1.0)
-    return _LOSSES[config.loss](X, y, ridge=config.ridge)
+            rows = rows.toarray()
+            deviation = rows.std(0)
+            rows = (rows - rows.mean(0)) / np.where(deviation > 0, deviation, 1.0)
+    return _LOSSES[config.loss](rows, y, ridge=config.ridge)
 
 
 def read_svmlight(path: Path) -> tuple[Any, np.ndarray]:
@@ -61,7 +62,7 @@ def read_svmlight(path: Path) -> tuple[Any, np.ndarray]:
                     f"line {number} of {path} is not in svmlight form ({error}); expected "
                     "`label index:value …`."
                 ) from error
-            if row and (row[0] < 0 or any(b <= a for a, b in zip(row, row[1:], strict=False))):
+            if row and (row[0] < 0 or any(b <= a for a, b in pairwise(row))):
                 raise FrankWolfeError(
                     f"line {number} of {path} has an index below 1 or not in ascending order."
                 )
@@ -72,7 +73,7 @@ def read_svmlight(path: Path) -> tuple[Any, np.ndarray]:
     shape = (len(labels), max(indices, default=-1) + 1)
     if shape[1] == 0:
         raise FrankWolfeError(f"{path} holds labels but no feature.")
-    X = sp.csr_array((data, indices, ends), shape=shape)
-    if not (np.isfinite(X.data).all() and np.isfinite(labels).all()):
+    rows = sp.csr_array((data, indices, ends), shape=shape)
+    if not (np.isfinite(rows.data).all() and np.isfinite(labels).all()):
         raise FrankWolfeError(f"{path} holds NaN or infinity; remove or fill those entries.")
-    return X, np.array(labels)
+    return rows, np.array(labels)

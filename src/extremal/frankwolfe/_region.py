@@ -21,6 +21,8 @@ from ._initial import expected_norm
 Number = float | int
 Shape = Sequence[int]
 R = TypeVar("R", bound="Region")
+B = TypeVar("B", bound="Ball")
+K = TypeVar("K", bound="CountedBall")
 KINDS: dict[str, type["Region"]] = {}
 
 
@@ -284,17 +286,17 @@ class Ball(Region):
         self._set(_radius=radius, _diameter=diameter, _width=width)
 
     @classmethod
-    def from_radius(cls: type[R], radius: Number, **options: Any) -> R:
+    def from_radius(cls: type[B], radius: Number, **options: Any) -> B:
         """Make the region from its radius."""
         return cls(radius=radius, **options)
 
     @classmethod
-    def from_diameter(cls: type[R], diameter: Number, **options: Any) -> R:
+    def from_diameter(cls: type[B], diameter: Number, **options: Any) -> B:
         """Make the region from its Euclidean diameter."""
         return cls(diameter=diameter, **options)
 
     @classmethod
-    def from_width(cls: type[R], width: Number, **options: Any) -> R:
+    def from_width(cls: type[B], width: Number, **options: Any) -> B:
         """Make the region from its width."""
         return cls(width=width, **options)
 
@@ -309,7 +311,7 @@ class Ball(Region):
             raise ValueError(f"the radius of {self} depends on a shape; call sized(shape) first.")
         return float(self._radius)
 
-    def sized(self: R, shape: Shape, init_norm: float | None = None) -> R:
+    def sized(self: B, shape: Shape, init_norm: float | None = None) -> B:
         """See `Region.sized`."""
         self._check_shape(tuple(shape))
         if self._radius is not None:
@@ -374,7 +376,7 @@ class CountedBall(Ball):
             raise ValueError(f"the k of {self} depends on a shape; call sized(shape) first.")
         return self._k
 
-    def sized(self: R, shape: Shape, init_norm: float | None = None) -> R:
+    def sized(self: K, shape: Shape, init_norm: float | None = None) -> K:
         """See `Region.sized`."""
         self._check_shape(tuple(shape))
         n = self._countable(shape)
@@ -393,7 +395,7 @@ def check_count(name: str, k: int | None, fraction: Number | None) -> None:
     """Refuse anything but one sensible `k` or `fraction`."""
     if (k is None) == (fraction is None):
         raise ValueError(f"{name} needs exactly one of k and fraction.")
-    if k is not None and (isinstance(k, bool) or not isinstance(k, int) or k < 1):
+    if k is not None and (isinstance(k, bool) or type(k) is not int or k < 1):
         raise ValueError(
             f"{name} needs a whole k >= 1, got {k!r}; a share of the entries is fraction=."
         )

@@ -1,9 +1,11 @@
 """Stochastic Frank-Wolfe as a `torch.optim.Optimizer`.
 
 Notation: m the averaged gradient, v = LMO(m), g = step length in [0, 1]; x <- x + g (v - x).
-Sources: arXiv:2010.07243, arXiv:2205.11921. Differs from them: m = 0 leaves a parameter where it is;
+Sources: arXiv:2010.07243, arXiv:2205.11921. Differs from them: m = 0 leaves a parameter as it is;
 a parameter without gradient shifts nothing; regions belong to groups, and `step` takes no argument.
 """
+# pyright: reportPrivateImportUsage=false
+# The _foreach functions are torch's own way to treat many tensors at once.
 
 from collections import defaultdict
 from typing import Any
@@ -128,8 +130,8 @@ class SFW(RegionOptimizer):
             and (whole > 1 and group.get("constrained", True))
         ):
             raise ValueError(
-                f"lr={group['lr']} with rescale='none' would leave the region; choose at most 1, or "
-                "another rescale."
+                f"lr={group['lr']} with rescale='none' would leave the region; choose at most 1, "
+                "or another rescale."
             )
 
     def _region_step(self, group: dict[str, Any], places: list[int], grads: list[Tensor]) -> None:

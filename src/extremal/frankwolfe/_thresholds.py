@@ -5,8 +5,10 @@ the third digit. Source of the simplex rule: Held, Wolfe, Crowder 1974.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+import scipy.optimize
 
 from ._arrays import Array, clip, index, like, namespace, on_cpu, positive, sort_down, take, upcast
 
@@ -104,3 +106,9 @@ def project_unit_simplex(y: Array) -> Array:
 def rowwise(function: Callable[[np.ndarray], np.ndarray], y: Array) -> Array:
     """Apply a NumPy function to each row, in float64 on the CPU."""
     return like(np.stack([function(row) for row in on_cpu(y)]), y)
+
+
+def root(function: Callable[[float], float], low: float, high: float, xtol: float = 1e-16) -> float:
+    """Return where a monotone function changes sign between two points (Brent's method)."""
+    found: Any = scipy.optimize.brentq(function, low, high, xtol=xtol, rtol=np.float64(1e-15))
+    return float(found)

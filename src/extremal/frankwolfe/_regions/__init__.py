@@ -27,10 +27,10 @@ from ._product import Product
 from ._rownorm import RowNorm
 from ._sign import Sign
 from ._simplex import Simplex
+from ._spectrahedron import UnitSpectrahedron
 from ._spectral import SpectralBall
 from ._spectral_conv import SpectralConv
 from ._spectral_ksupport import SpectralKSupport
-from ._spectrahedron import UnitSpectrahedron
 from ._spectraplex import Spectraplex
 from ._unit_simplex import UnitSimplex
 

@@ -10,9 +10,9 @@ import math
 import numpy as np
 import scipy.optimize
 
-from .._arrays import Array, like, namespace, on_cpu, positive, transpose, upcast
-from .._region import Region
-from .._thresholds import simplex_threshold
+from extremal.frankwolfe._arrays import Array, like, namespace, on_cpu, positive, transpose, upcast
+from extremal.frankwolfe._region import Region
+from extremal.frankwolfe._thresholds import simplex_threshold
 
 _SWEEPS = 20_000
 _TOLERANCE = 1e-12

@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 
-from .._arrays import Array, clip, constant, namespace
-from .._region import Number, Region, Shape
+from extremal.frankwolfe._arrays import Array, clip, constant, namespace
+from extremal.frankwolfe._region import Number, Region, Shape
 
 Bound = Number | list[Number] | np.ndarray
 

@@ -5,8 +5,9 @@ Source: arXiv:2502.07529. The bound is radius sqrt(outputs), or that over inputs
 
 import math
 
-from .._arrays import Array, namespace, norm2, transpose
-from .._region import Ball, Number, Shape
+from extremal.frankwolfe._arrays import Array, namespace, norm2, transpose
+from extremal.frankwolfe._region import Ball, Number, Shape
+
 from ._rownorm import project_rows, unit_rows
 
 

@@ -8,9 +8,10 @@ import math
 
 import numpy as np
 
-from .._arrays import Array, constant, first_argmax, namespace, put, take
-from .._region import Region, Shape
-from .._thresholds import rowwise
+from extremal.frankwolfe._arrays import Array, constant, first_argmax, namespace, put, take
+from extremal.frankwolfe._region import Region, Shape
+from extremal.frankwolfe._thresholds import rowwise
+
 from ._box import Bound
 
 
@@ -75,7 +76,7 @@ class Diamond(Region):
         a, c = np.abs(y), self._reach(y)
         if (a / c).sum() <= 1:
             return y
-        # |x_i| = max(a_i - t / c_i, 0) and the sum of |x_i| / c_i is 1: entry i dies at t = a_i c_i.
+        # |x_i| = max(a_i - t / c_i, 0), the sum of |x_i| / c_i is 1: entry i dies at t = a_i c_i.
         order = np.argsort(-a * c, kind="stable")
         value = np.cumsum((a / c)[order]) - 1.0
         slope = np.cumsum(1.0 / c[order] ** 2)

@@ -5,11 +5,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import scipy.optimize
 
-from .._arrays import Array, constant, namespace, nonzero_rows
-from .._region import Number, Region, Shape
-from .._thresholds import rowwise
+from extremal.frankwolfe._arrays import Array, constant, namespace, nonzero_rows
+from extremal.frankwolfe._region import Number, Region, Shape
+from extremal.frankwolfe._thresholds import root, rowwise
 
 
 class Ellipsoid(Region):
@@ -92,7 +91,7 @@ class Ellipsoid(Region):
         high = 1.0 / w[0]
         while excess(high) > 0:
             high *= 4.0
-        m = float(scipy.optimize.brentq(excess, 0.0, high, xtol=1e-300, rtol=1e-15))
+        m = root(excess, 0.0, high, xtol=1e-300)
         return self._center + q @ (z / (1 + m * w))
 
     def _unit_diameter(self, shape: tuple[int, ...]) -> float:

@@ -5,9 +5,10 @@ It is the hull of the projections on k-dimensional subspaces.
 
 import math
 
-from .._arrays import Array, namespace, transpose
-from .._region import Number, Region, Shape, check_count, check_fits
-from .._thresholds import project_hypersimplex
+from extremal.frankwolfe._arrays import Array, namespace, transpose
+from extremal.frankwolfe._region import Number, Region, Shape, check_count, check_fits
+from extremal.frankwolfe._thresholds import project_hypersimplex
+
 from ._spectraplex import asymmetry, eigh
 
 

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .._arrays import Array, like, on_cpu
-from .._nearest import nearest_point
-from .._region import Region, Shape
-from .._thresholds import rowwise
+from extremal.frankwolfe._arrays import Array, like, on_cpu
+from extremal.frankwolfe._nearest import nearest_point
+from extremal.frankwolfe._region import Region, Shape
+from extremal.frankwolfe._thresholds import rowwise
 
 
 class FlowPolytope(Region):

@@ -3,9 +3,10 @@
 Source: arXiv:2205.11921. Differs from the published code: among equal groups exactly k are kept.
 """
 
-from .._arrays import Array, namespace, norm2, put, top_mask
-from .._region import CountedBall, Shape
-from .._thresholds import rowwise
+from extremal.frankwolfe._arrays import Array, namespace, norm2, put, top_mask
+from extremal.frankwolfe._region import CountedBall, Shape
+from extremal.frankwolfe._thresholds import rowwise
+
 from ._ksupport import ksupport_norm, project_ksupport
 
 

@@ -3,9 +3,10 @@
 A group is a slice along the first dimension, such as a filter.
 """
 
-from .._arrays import Array, first_argmax, index, namespace, norm2
-from .._region import Ball
-from .._thresholds import project_l1
+from extremal.frankwolfe._arrays import Array, first_argmax, index, namespace, norm2
+from extremal.frankwolfe._region import Ball
+from extremal.frankwolfe._thresholds import project_l1
+
 from ._group_ksupport import not_zero, with_norms
 
 

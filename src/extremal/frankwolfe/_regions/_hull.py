@@ -6,10 +6,10 @@ from collections.abc import Sequence
 import numpy as np
 import scipy.spatial.distance
 
-from .._arrays import Array, constant, first_argmax
-from .._nearest import nearest_point
-from .._region import Number, Region, Shape
-from .._thresholds import rowwise
+from extremal.frankwolfe._arrays import Array, constant, first_argmax
+from extremal.frankwolfe._nearest import nearest_point
+from extremal.frankwolfe._region import Number, Region, Shape
+from extremal.frankwolfe._thresholds import rowwise
 
 
 class Hull(Region):

@@ -2,9 +2,9 @@
 
 import math
 
-from .._arrays import Array, namespace, top_mask
-from .._region import CountedBall
-from .._thresholds import project_hypersimplex
+from extremal.frankwolfe._arrays import Array, namespace, top_mask
+from extremal.frankwolfe._region import CountedBall
+from extremal.frankwolfe._thresholds import project_hypersimplex
 
 
 class Hypersimplex(CountedBall):

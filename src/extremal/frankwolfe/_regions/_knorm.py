@@ -9,11 +9,10 @@ because that polytope is the unit ball of the dual norm; t is the root of a mono
 import math
 
 import numpy as np
-import scipy.optimize
 
-from .._arrays import Array, first_argmax, namespace, put, sgn, sort_down, take
-from .._region import CountedBall
-from .._thresholds import rowwise
+from extremal.frankwolfe._arrays import Array, first_argmax, namespace, put, sgn, sort_down, take
+from extremal.frankwolfe._region import CountedBall
+from extremal.frankwolfe._thresholds import root, rowwise
 
 
 class KNorm(CountedBall):
@@ -78,7 +77,7 @@ class KNorm(CountedBall):
             return float(sums[k] - kept) - 1.0
 
         most = max(float(down[0]), float(sums[n]) / k)
-        t = float(scipy.optimize.brentq(top, 0.0, most, xtol=1e-16, rtol=1e-15))
+        t = root(top, 0.0, most)
         s = threshold(t)
         return np.sign(y) * (a - np.clip(a - s, 0, t))
 

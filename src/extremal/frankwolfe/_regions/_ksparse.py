@@ -6,9 +6,9 @@ radial shrinking divides by the true gauge, and the k entries are exact among ti
 
 import math
 
-from .._arrays import Array, namespace, sgn, top_mask
-from .._region import CountedBall
-from .._thresholds import project_ksparse
+from extremal.frankwolfe._arrays import Array, namespace, sgn, top_mask
+from extremal.frankwolfe._region import CountedBall
+from extremal.frankwolfe._thresholds import project_ksparse
 
 
 class KSparse(CountedBall):

@@ -5,14 +5,14 @@ code: k = 1 is the L1 ball there too (its norm is wrong), and among ties exactly
 
 Projection. With N the k-support norm, N(x)^2 = min sum x_i^2 / t_i over 0 <= t_i <= 1, sum t_i <= k
 (McDonald, Pontil, Stamos 2016). So the nearest point is x_i = y_i t_i / (t_i + c) with
-t_i = clip(|y_i| / s - c, 0, 1): entries beyond a level are scaled, a middle band is soft-thresholded,
-the rest is zero. Two nested monotone roots over prefix sums find (c, s); no entry is touched twice.
+t_i = clip(|y_i| / s - c, 0, 1): entries beyond a level are scaled, those in a band below it are
+soft-thresholded, the rest is zero. Two nested monotone roots over prefix sums find (c, s); no entry
+is touched twice.
 """
 
 import numpy as np
-import scipy.optimize
 
-from .._arrays import (
+from extremal.frankwolfe._arrays import (
     Array,
     index,
     namespace,
@@ -23,8 +23,8 @@ from .._arrays import (
     top_mask,
     upcast,
 )
-from .._region import CountedBall
-from .._thresholds import rowwise
+from extremal.frankwolfe._region import CountedBall
+from extremal.frankwolfe._thresholds import root, rowwise
 
 
 def ksupport_norm(x: Array, k: int) -> Array:
@@ -104,7 +104,7 @@ def project_ksupport(y: np.ndarray, k: int) -> np.ndarray:
         high += 4.0
     while size(low) < 0:
         low -= 4.0
-    c = float(np.exp(scipy.optimize.brentq(size, low, high, xtol=1e-15, rtol=1e-15)))
+    c = float(np.exp(root(size, low, high)))
     s = level(c)
     t = np.clip(a / s - c, 0, 1)
     return y * (t / (t + c))

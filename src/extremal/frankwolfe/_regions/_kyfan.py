@@ -2,9 +2,9 @@
 
 import math
 
-from .._arrays import Array, namespace, svd
-from .._region import CountedBall, Shape
-from .._thresholds import project_ksparse
+from extremal.frankwolfe._arrays import Array, namespace, svd
+from extremal.frankwolfe._region import CountedBall, Shape
+from extremal.frankwolfe._thresholds import project_ksparse
 
 
 class KyFanKSparse(CountedBall):

@@ -4,9 +4,9 @@ Source: Pokutta, Spiegel, Zimmer, arXiv:2010.07243. Differs from it: among ties 
 wins (one entry moves, not all), and a zero direction gives a vertex.
 """
 
-from .._arrays import Array, first_argmax, namespace, put, sgn, take
-from .._region import Ball
-from .._thresholds import project_l1
+from extremal.frankwolfe._arrays import Array, first_argmax, namespace, put, sgn, take
+from extremal.frankwolfe._region import Ball
+from extremal.frankwolfe._thresholds import project_l1
 
 
 class L1Ball(Ball):

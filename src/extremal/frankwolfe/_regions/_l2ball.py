@@ -1,7 +1,7 @@
 """The Euclidean ball {x : |x|_2 <= radius}."""
 
-from .._arrays import Array, namespace, nonzero_rows, norm2
-from .._region import Ball
+from extremal.frankwolfe._arrays import Array, namespace, nonzero_rows, norm2
+from extremal.frankwolfe._region import Ball
 
 
 class L2Ball(Ball):

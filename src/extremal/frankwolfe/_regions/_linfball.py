@@ -2,8 +2,8 @@
 
 import math
 
-from .._arrays import Array, clip, namespace, sgn
-from .._region import Ball
+from extremal.frankwolfe._arrays import Array, clip, namespace, sgn
+from extremal.frankwolfe._region import Ball
 
 
 class LinfBall(Ball):

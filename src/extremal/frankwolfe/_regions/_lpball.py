@@ -8,11 +8,11 @@ import math
 from typing import Any
 
 import numpy as np
-import scipy.optimize
 
-from .._arrays import Array, clip, namespace, nonzero_rows, sgn
-from .._region import Ball, Number
-from .._thresholds import project_l1, rowwise
+from extremal.frankwolfe._arrays import Array, clip, namespace, nonzero_rows, sgn
+from extremal.frankwolfe._region import Ball, Number
+from extremal.frankwolfe._thresholds import project_l1, root, rowwise
+
 from ._l1ball import L1Ball
 
 
@@ -106,8 +106,8 @@ class LpBall(Ball):
             high += 2.0
         while excess(low) < 0:
             low -= 2.0
-        root = scipy.optimize.brentq(excess, low, high, xtol=1e-15) if low < high else low
-        excess(float(root))
+        best = root(excess, low, high) if low < high else low
+        excess(best)
         return np.sign(y) * x / np.sum(x**p) ** (1 / p)
 
     def _unit_diameter(self, shape: tuple[int, ...]) -> float:

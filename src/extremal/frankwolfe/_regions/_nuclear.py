@@ -3,9 +3,9 @@
 A convolution kernel is read as (outputs, inputs x height x width).
 """
 
-from .._arrays import Array, namespace, svd
-from .._region import Ball
-from .._thresholds import project_l1
+from extremal.frankwolfe._arrays import Array, namespace, svd
+from extremal.frankwolfe._region import Ball
+from extremal.frankwolfe._thresholds import project_l1
 
 
 class NuclearBall(Ball):

@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from .._arrays import Array, like, on_cpu
-from .._nearest import nearest_point
-from .._region import Number, Region
-from .._thresholds import rowwise
+from extremal.frankwolfe._arrays import Array, like, on_cpu
+from extremal.frankwolfe._nearest import nearest_point
+from extremal.frankwolfe._region import Number, Region
+from extremal.frankwolfe._thresholds import rowwise
 
 
 class Oracle(Region):

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import scipy.optimize
 
-from .._arrays import (
+from extremal.frankwolfe._arrays import (
     Array,
     constant,
     first_argmax,
@@ -21,8 +21,8 @@ from .._arrays import (
     sort_down,
     take,
 )
-from .._region import Ball, Number
-from .._thresholds import rowwise
+from extremal.frankwolfe._region import Ball, Number
+from extremal.frankwolfe._thresholds import rowwise
 
 
 class OWLBall(Ball):

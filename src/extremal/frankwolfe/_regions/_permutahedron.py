@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import scipy.optimize
 
-from .._arrays import Array, constant, namespace, order_down, put, sort_down
-from .._region import Number, Region, Shape
-from .._thresholds import rowwise
+from extremal.frankwolfe._arrays import Array, constant, namespace, order_down, put, sort_down
+from extremal.frankwolfe._region import Number, Region, Shape
+from extremal.frankwolfe._thresholds import rowwise
 
 
 class Permutahedron(Region):

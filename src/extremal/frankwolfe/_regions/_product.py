@@ -4,8 +4,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from .._arrays import Array, namespace
-from .._region import Region, Shape, from_plain
+from extremal.frankwolfe._arrays import Array, namespace
+from extremal.frankwolfe._region import Region, Shape, from_plain
 
 
 class Product(Region):

@@ -2,8 +2,8 @@
 
 import math
 
-from .._arrays import Array, index, namespace, norm2
-from .._region import Ball, Shape
+from extremal.frankwolfe._arrays import Array, index, namespace, norm2
+from extremal.frankwolfe._region import Ball, Shape
 
 
 class RowNorm(Ball):

@@ -5,7 +5,8 @@ Source: arXiv:2502.07529.
 
 import math
 
-from .._region import Number, Shape
+from extremal.frankwolfe._region import Number, Shape
+
 from ._linfball import LinfBall
 
 

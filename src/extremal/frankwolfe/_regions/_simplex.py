@@ -2,9 +2,9 @@
 
 import math
 
-from .._arrays import Array, first_argmax, namespace, put
-from .._region import Ball
-from .._thresholds import project_simplex
+from extremal.frankwolfe._arrays import Array, first_argmax, namespace, put
+from extremal.frankwolfe._region import Ball
+from extremal.frankwolfe._thresholds import project_simplex
 
 
 class Simplex(Ball):

@@ -2,9 +2,10 @@
 
 import math
 
-from .._arrays import Array, namespace, transpose
-from .._region import Ball
-from .._thresholds import project_unit_simplex
+from extremal.frankwolfe._arrays import Array, namespace, transpose
+from extremal.frankwolfe._region import Ball
+from extremal.frankwolfe._thresholds import project_unit_simplex
+
 from ._spectraplex import asymmetry, eigh
 
 

@@ -7,8 +7,8 @@ Source of the scalings: Pethick et al., arXiv:2502.07529.
 
 import math
 
-from .._arrays import Array, clip, namespace, svd
-from .._region import Ball, Number, Shape
+from extremal.frankwolfe._arrays import Array, clip, namespace, svd
+from extremal.frankwolfe._region import Ball, Number, Shape
 
 SCALINGS = ("none", "ratio", "max", "rms", "outputs", "conv")
 

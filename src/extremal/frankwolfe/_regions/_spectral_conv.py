@@ -4,7 +4,8 @@ A kernel (outputs, inputs, height, width) is read as a matrix (outputs, inputs h
 singular values are at most radius sqrt(outputs / inputs) / (height width).
 """
 
-from .._region import Number
+from extremal.frankwolfe._region import Number
+
 from ._spectral import SpectralBall
 
 

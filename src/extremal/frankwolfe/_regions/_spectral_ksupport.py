@@ -1,8 +1,9 @@
-"""The spectral k-support ball: the hull of {X : |X|_F <= radius, rank X <= k} (arXiv:2205.11921)."""
+"""The spectral k-support ball, hull of {X : |X|_F <= radius, rank X <= k} (arXiv:2205.11921)."""
 
-from .._arrays import Array, namespace, svd
-from .._region import CountedBall, Shape
-from .._thresholds import rowwise
+from extremal.frankwolfe._arrays import Array, namespace, svd
+from extremal.frankwolfe._region import CountedBall, Shape
+from extremal.frankwolfe._thresholds import rowwise
+
 from ._group_ksupport import not_zero
 from ._ksupport import ksupport_norm, project_ksupport
 

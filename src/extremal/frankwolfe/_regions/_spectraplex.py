@@ -5,9 +5,9 @@ Only the symmetric part of a direction matters.
 
 import math
 
-from .._arrays import Array, namespace, transpose
-from .._region import Ball
-from .._thresholds import project_simplex
+from extremal.frankwolfe._arrays import Array, namespace, transpose
+from extremal.frankwolfe._region import Ball
+from extremal.frankwolfe._thresholds import project_simplex
 
 
 class Spectraplex(Ball):

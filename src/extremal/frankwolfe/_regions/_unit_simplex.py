@@ -2,9 +2,9 @@
 
 import math
 
-from .._arrays import Array, first_argmax, namespace, put, take
-from .._region import Ball
-from .._thresholds import project_unit_simplex
+from extremal.frankwolfe._arrays import Array, first_argmax, namespace, put, take
+from extremal.frankwolfe._region import Ball
+from extremal.frankwolfe._thresholds import project_unit_simplex
 
 
 class UnitSimplex(Ball):

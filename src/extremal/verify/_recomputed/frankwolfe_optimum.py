@@ -119,6 +119,9 @@ def _over_rows(
     kind: str, problem: dict[str, np.ndarray], x: np.ndarray
 ) -> tuple[float, np.ndarray]:
     dense = "X" in problem
+    a = data = np.zeros(0)
+    indices: Any = None
+    row: Any = None
     _names(problem, {"y", "X"} if dense else {"y", "data", "indices", "indptr"})
     y, flat = problem["y"], x.ravel()
     n = y.size
@@ -132,7 +135,8 @@ def _over_rows(
     else:
         data, indices, indptr = problem["data"], problem["indices"], problem["indptr"]
         good = (
-            indices.dtype == np.int64 == indptr.dtype
+            indices.dtype == np.dtype(np.int64)
+            and indptr.dtype == np.dtype(np.int64)
             and data.shape == indices.shape == (data.size,)
             and indptr.shape == (n + 1,)
             and indptr[0] == 0
@@ -158,10 +162,7 @@ def _over_rows(
     else:
         raise Rejected(f"the objective {kind!r} is none that this checker knows.")
     slope = slope / n
-    if dense:
-        gradient = slope @ problem["X"]
-    else:
-        gradient = np.bincount(indices, data * slope[row], flat.size)
+    gradient = slope @ a if dense else np.bincount(indices, data * slope[row], flat.size)
     return value, gradient.reshape(x.shape)
 
 
@@ -184,7 +185,7 @@ def _tensors(
     except SafetensorError as error:
         raise Rejected(f"the file {witness[name]} is no safetensors file ({error}).") from error
     for key, tensor in tensors.items():
-        if tensor.dtype not in (np.float64, np.int64):
+        if tensor.dtype.str not in ("<f8", "<i8"):
             raise Rejected(f"the tensor {key} is {tensor.dtype}, neither F64 nor I64.")
         if tensor.dtype == np.float64 and not np.isfinite(tensor).all():
             raise Rejected(f"the tensor {key} holds NaN or infinity.")
