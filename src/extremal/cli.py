@@ -226,6 +226,7 @@ def _first_words(box: str) -> str:
         if line.startswith("│"):
             words.append(inner)
     text = " ".join(words) or " ".join(box.split())
+    text = text.removeprefix("Error parsing options: ")  # the message names the option itself
     return text if text.endswith((".", "!", "?")) else text + "."
 
 

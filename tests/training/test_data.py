@@ -398,6 +398,7 @@ def test_data_sets_of_the_users(tmp_path, monkeypatch):
         "    def __getitem__(self, i): return np.full((4, 5, 3), i, np.uint8), i % 3\n"
         "def pair(): return Set(7), Set(4)\n"
         "def wrong(): return 5\n"
+        "def sized(path): return Set(int(path)), Set(4)\n"
         "class Ragged(Set):\n"
         "    def __getitem__(self, i): return torch.zeros(1, i + 1, 2), 0\n"
         "def ragged(): return Ragged(3), Ragged(3)\n"
@@ -407,6 +408,9 @@ def test_data_sets_of_the_users(tmp_path, monkeypatch):
     assert data.shape == (3, 4, 5)
     assert data.train.images.dtype == torch.uint8
     assert (data.classes, data.test.labels.tolist()) == (3, [0, 1, 2, 0])
+    assert len(load_data("users_data:sized", path="9").train) == 9
+    with pytest.raises(ValueError, match="takes no argument path, so path='9' would be ignored"):
+        load_data("users_data:pair", path="9")
     with pytest.raises(
         ValueError, match="users_data:wrong returned int; expected a Data or a pair"
     ):

@@ -54,6 +54,24 @@ def test_modes_and_statistics_are_untouched():
     assert first.correct.tolist() == second.correct.tolist()
 
 
+def test_a_module_that_keeps_a_tensor_trains_on_afterwards():
+    class Keeps(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(3))
+            self.kept = None
+
+        def forward(self, x):
+            if self.kept is None:
+                self.kept = torch.ones(3)
+            return x * self.weight * self.kept
+
+    model = Keeps()
+    training.evaluate(model, [(torch.zeros(2, 3), torch.tensor([0, 1]))])
+    model(torch.ones(2, 3)).sum().backward()
+    assert model.weight.grad is not None
+
+
 def test_takes_batches():
     model = nn.Linear(2, 3)
     batches = [(torch.zeros(2, 2), torch.tensor([0, 1])), (torch.zeros(1, 2), torch.tensor([2]))]

@@ -140,6 +140,24 @@ def test_the_users_network_and_weights(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        ("nn.Flatten()", r"gives \(1, 64\) for one image of digits; it must give .* \(1, 10\)"),
+        ("nn.Linear(7, 10)", r"does not take images of shape \(1, 8, 8\)"),
+    ],
+)
+def test_a_network_that_does_not_fit_is_refused(tmp_path, monkeypatch, body, text):
+    module = f"misfit_{len(body)}"
+    (tmp_path / f"{module}.py").write_text(
+        f"from torch import nn\ndef make():\n    return {body}\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=text):
+        fit(model=f"{module}:make", out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
     ("options", "text"),
     [
         ({"epochs": 0}, "epochs=0 trains nothing; give 1 or more"),

@@ -1,5 +1,6 @@
 """The loop: its arithmetic, its order of calls, and the same bits after every interruption."""
 
+import errno
 import math
 import os
 import random
@@ -8,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import OrderedDict
 
 import numpy as np
 import pytest
@@ -258,6 +260,7 @@ def test_a_truncated_checkpoint_is_refused_by_name(tmp_path, kept):
         ({"lr": [0.2] * 4}, "learning rates"),
         ({"loop": LoopConfig(threads=1, batch_size=16, seed=1)}, "seed: 0 there, 1 now"),
         ({"hooks": [Hooks()]}, "hooks"),
+        ({"optimizer": torch.optim.RMSprop}, "rule: SGD there, RMSprop now"),
         ({"data": _data(52)}, "data"),
     ],
 )
@@ -372,6 +375,45 @@ def test_state_that_needs_a_pickle_is_refused(tmp_path):
 
     with pytest.raises(TrainingError, match=r"cannot keep part\.optimizer\.odd, a object"):
         train(_model(), _data(), epochs=1, lr=[0.1], optimizer=Odd, checkpoint=tmp_path / "c")
+
+
+def test_names_of_modules_do_not_collide_with_the_checkpoints_own(tmp_path):
+    def made():
+        torch.manual_seed(0)
+        layers = {"part": nn.Linear(2, 2), "model": nn.Linear(2, 1)}
+        return nn.Sequential(OrderedDict(layers))
+
+    def run(hook, checkpoint=None):
+        model = made()
+        train(model, [(torch.ones(3, 2), None)] * 4, epochs=2, lr=lambda _: 0.1, hooks=[hook],
+              loss=lambda y, _: y.square().mean(), checkpoint=checkpoint)  # fmt: skip
+        return _weights(model)
+
+    with pytest.raises(Stop):
+        run(Mortal(5), tmp_path / "c")
+    assert run(Mortal(), tmp_path / "c") == run(Mortal())
+
+
+def test_a_full_disk_keeps_the_checkpoint_before(tmp_path, monkeypatch):
+    file = tmp_path / "c.safetensors"
+    arguments = {"epochs": 2, "lr": [0.1] * 8, "loop": ONE, "checkpoint": file}
+    with pytest.raises(Stop):
+        train(_model(), _data(), hooks=[Mortal(5)], **arguments)
+    before = file.read_bytes()
+
+    def full(handle):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fsync", full)
+        with pytest.raises(OSError, match="the disk is full"):
+            train(_model(), _data(), hooks=[Mortal()], **arguments)
+    assert file.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [file]
+    resumed, whole = _model(), _model()
+    train(resumed, _data(), hooks=[Mortal()], **arguments)
+    train(whole, _data(), hooks=[Mortal()], **{**arguments, "checkpoint": None})
+    assert _weights(resumed) == _weights(whole)
 
 
 JOB = """

@@ -1,6 +1,7 @@
 """Pruning: masks, selectors, retraining schedules, one verb for prune-and-retrain."""
 
 from ._budget import Budget, Cost, gradual_sparsities, phase_counts, renda_phases, split_epochs
+from ._compare import Comparison, compare
 from ._config import METHODS, Config
 from ._errors import LayerCollapseWarning, PruningError, WorthlessScheduleWarning
 from ._masks import LayerSparsity, MaskEnforcer, Masks
@@ -16,6 +17,7 @@ __all__ = [
     "SCHEDULES",
     "SELECTORS",
     "Budget",
+    "Comparison",
     "Config",
     "Cost",
     "DenseRates",
@@ -27,6 +29,7 @@ __all__ = [
     "Pruned",
     "PruningError",
     "WorthlessScheduleWarning",
+    "compare",
     "gradual_sparsities",
     "learning_rates",
     "load_pruned",

@@ -111,10 +111,10 @@ def macs_on_nonzero(
 
 def theoretical_speedup(
     model: nn.Module, macs: Mapping[str, LayerMacs], masks: Mapping[str, Tensor]
-) -> float:
-    """Dense MACs over MACs on nonzero weights: a bound, which no dense kernel reaches."""
+) -> float | None:
+    """Dense MACs over MACs on nonzero weights: a bound; None where no weight is left."""
     dense, kept = macs_on_nonzero(model, macs, masks)
-    return dense / kept if kept else float("inf")
+    return dense / kept if kept else None
 
 
 def _square(values: Tensor) -> float:

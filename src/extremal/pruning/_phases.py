@@ -25,7 +25,7 @@ from ._result import Phase
 from ._retrain import KeepMasks
 from ._runs import Store, answers, evaluation, measures, pack, unpack
 from ._schedules import DenseRates, adaptive_factor, learning_rates
-from ._selectors import select
+from ._selectors import OnCollapse, look_for_collapse, select
 from ._start import Start, first_lr
 
 ACCURACY_FLOOR = 0.01  # of the ablation allr-floor: eta/100 in place of d2
@@ -79,6 +79,7 @@ def run_phases(start: Start, config: Config, store: Store, given: Given) -> Outc
     dense_cost = dataclasses.replace(dense_cost, flops_dense=dense_flops, flops_masked=dense_flops)
     found = _measured(start, store, "before", model)
 
+    on_collapse: Any = config.on_layer_collapse
     weights = prunable_weights(model, config.include, config.exclude)
     masks = start.masks
     present = 0.0 if masks is None else masks.sparsity
@@ -101,7 +102,7 @@ def run_phases(start: Start, config: Config, store: Store, given: Given) -> Outc
         else:
             # With keep_optimizer a finished phase is opened again through the loop's checkpoint,
             # which holds the optimizer's state that the next phase inherits.
-            before, masks = masks, _choose(weights, target, masks, config)
+            before, masks = masks, _choose(weights, target, masks, config, on_collapse)
             drop = norm_drop(model, before, masks, config.norm_scope)
             pruned = _prune(start, store, name, model, masks, config)
             factor = _factor(config, drop.d1, epochs, dense_epochs, pruned)
@@ -163,6 +164,8 @@ def run_in_training(start: Start, config: Config, store: Store, given: Given) ->
         history = _train(start, config, given, config.epochs, lr, method, store, name, 1)
         trained = start.evaluate(model)
         masks = method.finish()
+        on_collapse: Any = config.on_layer_collapse
+        look_for_collapse(masks, config.method, on_collapse)
         if config.recalibrate:
             _recalibrate(start, model, config.recalibrate)
         latest = start.evaluate(model)
@@ -214,7 +217,7 @@ def make_method(config: Config, names: list[str], iterations: int) -> InTraining
     """The in-training method that the options name."""
 
     def chosen(weights: Mapping[str, Tensor], sparsity: float, masks: Masks | None) -> Masks:
-        return _choose(weights, sparsity, masks, config)
+        return _choose(weights, sparsity, masks, config, "allow")  # only the final masks matter
 
     s, initial, penalty = config.goal, config.initial, config.penalty
     if config.method == "gmp":
@@ -243,9 +246,12 @@ def make_method(config: Config, names: list[str], iterations: int) -> InTraining
 
 
 def _choose(
-    weights: Mapping[str, Tensor], sparsity: float, masks: Masks | None, config: Config
+    weights: Mapping[str, Tensor],
+    sparsity: float,
+    masks: Masks | None,
+    config: Config,
+    on_collapse: OnCollapse,
 ) -> Masks:
-    on_collapse: Any = config.on_layer_collapse
     return select(
         weights,
         sparsity,

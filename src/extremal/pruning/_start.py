@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from extremal import training
@@ -110,6 +111,7 @@ def find_start(source: Any, data: Any, config: Config) -> Start:
         )
     train, test = _halves(data)
     loop = config.loop(dense_loop)
+    model.to(_device(loop.device))
     rates = _bounded(rates, config)
     dense_epochs = dense_epochs if config.dense_epochs is None else config.dense_epochs
     weights = prunable_weights(model, config.include, config.exclude)
@@ -159,6 +161,18 @@ def _origin(train: Any) -> dict[str, Any] | None:
     return plain
 
 
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(
+            f"device={name!r} is no device of torch; use cpu, cuda or cuda:NUMBER."
+        ) from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device={name!r}: torch finds no CUDA device here; use device='cpu'.")
+    return device
+
+
 def _named(config: Config, data: Any) -> nn.Module:
     if config.model is None:
         raise ValueError(
@@ -201,7 +215,7 @@ def _bounded(rates: DenseRates | None, config: Config) -> DenseRates | None:
     if rates is None and config.lr is None:
         return None
     eta = config.lr if config.lr is not None else (rates.eta if rates else 0.0)
-    low = config.lr_min if config.lr_min is not None else (rates.eta_min if rates else 0.0)
+    low = config.lr_min if config.lr_min is not None else min(rates.eta_min if rates else 0.0, eta)
     if not 0 <= low <= eta:
         raise ValueError(f"lr_min={low} and lr={eta}: need 0 <= lr_min <= lr.")
     return DenseRates(rates.rates if rates else (), eta, low)

@@ -23,17 +23,17 @@ _VERSION = 1
 
 
 def write_checkpoint(
-    path: Path, job: Mapping[str, Any], tensors: Mapping[str, Tensor], parts: Mapping[str, Any]
+    path: Path, job: Mapping[str, Any], weights: Mapping[str, Tensor], parts: Mapping[str, Any]
 ) -> None:
-    """Write tensors and nested parts (dicts, lists, tuples, numbers, strings, tensors)."""
+    """Write weights and nested parts (dicts, lists, tuples, numbers, strings, tensors)."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    every = dict(tensors)
+    every = {f"model.{name}": tensor for name, tensor in weights.items()}
     packed = {name: _pack(part, f"part.{name}", every) for name, part in parts.items()}
     save_tensors(path, every, state={"version": _VERSION, "job": dict(job), "parts": packed})
 
 
 def read_checkpoint(path: Path, job: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return tensors and parts of a checkpoint of this very job.
+    """Return weights and parts of a checkpoint of this very job.
 
     Raises:
         TrainingError: The file is damaged, of another version, or of another job (the parts of
@@ -56,7 +56,12 @@ def read_checkpoint(path: Path, job: Mapping[str, Any]) -> tuple[dict[str, Tenso
             "and options, or give another place."
         )
     parts = {name: _unpack(part, tensors) for name, part in state["parts"].items()}
-    return {name: t for name, t in tensors.items() if not name.startswith("part.")}, parts
+    weights = {
+        name.removeprefix("model."): tensor
+        for name, tensor in tensors.items()
+        if name.startswith("model.")
+    }
+    return weights, parts
 
 
 def weights_digest(model: nn.Module) -> str:

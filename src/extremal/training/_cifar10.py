@@ -187,17 +187,17 @@ def _place(name: str) -> tuple[str, str]:
 
 def _pixels(image: Any, name: str, content: bytes, path: Path) -> np.ndarray:
     try:
-        picture = np.asarray(image.open(io.BytesIO(content)).convert("RGB"))
-    except (OSError, ValueError, SyntaxError) as error:
+        picture = image.open(io.BytesIO(content))  # reads the size only
+        if picture.size != (32, 32):
+            width, height = picture.size
+            raise TrainingError(
+                f"{path}: {name} is {width}x{height}; every image of CIFAR-10 is 32x32."
+            )
+        return np.asarray(picture.convert("RGB")).transpose(2, 0, 1)
+    except (OSError, ValueError, SyntaxError, image.DecompressionBombError) as error:
         raise TrainingError(
             f"{path}: {name} is not a readable image ({error}); replace the file."
         ) from error
-    if picture.shape != (32, 32, 3):
-        height, width = picture.shape[:2]
-        raise TrainingError(
-            f"{path}: {name} is {width}x{height}; every image of CIFAR-10 is 32x32."
-        )
-    return picture.transpose(2, 0, 1)
 
 
 def _subsampling(content: bytes) -> str:

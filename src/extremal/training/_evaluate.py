@@ -45,7 +45,7 @@ def evaluate(
     examples: Data | Split | Iterable[Any],
     *,
     data: Data | None = None,
-    batch_size: int = 1000,
+    batch_size: int | None = None,
     device: str | torch.device | None = None,
 ) -> Evaluation:
     """Measure a model in eval mode; every module's mode is put back afterwards.
@@ -55,7 +55,8 @@ def evaluate(
         examples: A `Data` (its test split is measured), a `Split`, or an iterable of
             (inputs, labels) that are ready for the model.
         data: For a `Split`, the `Data` whose mean and std the model was trained with.
-        batch_size: Images per forward pass; changes the result by rounding only.
+        batch_size: Images per forward pass; changes the result by rounding only. By default 100
+            on a CPU and 1000 on a GPU.
         device: Where to compute; by default where the model is. The model is moved there.
 
     Raises:
@@ -65,9 +66,14 @@ def evaluate(
     place = device_of(model) if device is None else torch.device(device)
     scores: list[Tensor] = []
     truths: list[Tensor] = []
-    with modes_kept(model), torch.inference_mode():
-        model.to(place).eval()
-        for inputs, labels in _inputs(examples, data, batch_size, place):
+    model.to(place)
+    # Not inference_mode: a module that keeps a tensor of its forward pass could not train again.
+    with modes_kept(model), torch.no_grad():
+        model.eval()
+        # On a CPU the buffers of large batches go back to the system after each layer and are
+        # faulted in again: ResNet-20 on 2,000 images took 3.9 s by 100s and 7.5 s by 1000s.
+        size = batch_size or (100 if place.type == "cpu" else 1000)
+        for inputs, labels in _inputs(examples, data, size, place):
             scores.append(model(inputs.to(place)).float().cpu())
             truths.append(labels.cpu())
     if not truths:

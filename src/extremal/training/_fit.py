@@ -32,7 +32,7 @@ from ._evaluate import Evaluation, evaluate
 from ._fit_report import write_fit_report
 from ._load import load_data
 from ._loop import History, LoopConfig, train
-from ._modes import modes_kept, threads_used
+from ._modes import device_of, modes_kept, threads_used
 from ._networks import network
 from ._randomness import generators_kept
 from ._schedules import SCHEDULES, schedule
@@ -277,6 +277,7 @@ def _fit(config: Config, data: Data, out: Path | None, resume: bool, force: bool
     model = _network(config, data)
     if config.weights is not None:
         load_weights(model, config.weights)
+    _refuse_misfit(model, config, data)
     processes = group(device)
     run = None
     if out is not None and processes.writes:
@@ -316,6 +317,27 @@ def _fit(config: Config, data: Data, out: Path | None, resume: bool, force: bool
     if out is None:
         return result
     return replace(result, path=out, certificate=out / "certificate.json")
+
+
+def _refuse_misfit(model: nn.Module, config: Config, data: Data) -> None:
+    """Find out with one image, not in the middle of a training, that a network does not fit."""
+    image = Normaliser(data, device_of(model))(data.test.images[:1].to(device_of(model)))
+    with modes_kept(model), torch.no_grad():
+        model.eval()
+        try:
+            scores = model(image)
+        except (RuntimeError, ValueError, IndexError) as error:
+            reason = str(error).partition("\n")[0]
+            raise ValueError(
+                f"{config.model} does not take images of shape {data.shape} ({reason}); give a "
+                "network made for this data."
+            ) from error
+    if not isinstance(scores, torch.Tensor) or scores.shape != (1, data.classes):
+        shape = tuple(scores.shape) if isinstance(scores, torch.Tensor) else type(scores).__name__
+        raise ValueError(
+            f"{config.model} gives {shape} for one image of {data.name}; it must give one score "
+            f"for each of the {data.classes} classes, (1, {data.classes})."
+        )
 
 
 def _write(run: Run, result: Fit) -> None:
@@ -375,10 +397,10 @@ def _write(run: Run, result: Fit) -> None:
 
 
 def _timed(model: nn.Module, data: Data, images: int) -> list[float]:
-    device = next(model.parameters()).device
+    device = device_of(model)
     batch = Normaliser(data, device)(data.test.images[:images].to(device))
     seconds: list[float] = []
-    with modes_kept(model), torch.inference_mode():
+    with modes_kept(model), torch.no_grad():
         model.eval()
         for _ in range(_REPEATS + 1):
             if device.type == "cuda":

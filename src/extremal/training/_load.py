@@ -1,5 +1,6 @@
 """One function that loads every data set."""
 
+import inspect
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,9 +37,9 @@ def load_data(
     """Load a data set into memory.
 
     Args:
-        name: "digits" (embedded), "cifar10", "mnist", or `module:function` for a function without
-            arguments that returns a `Data` or a pair (training, test) of torch Datasets.
-        path: Where "cifar10" or "mnist" lies.
+        name: "digits" (embedded), "cifar10", "mnist", or `module:function` for a function that
+            returns a `Data` or a pair (training, test) of torch Datasets.
+        path: Where "cifar10" or "mnist" lies; handed to a function of yours as `path=`.
         train_size: Train on this many images, each class in proportion; all of them by default.
         validation: Share of the training images to set aside first, 0 <= share < 1, each class in
             proportion.
@@ -58,7 +59,7 @@ def load_data(
         ((1, 8, 8), 1293, 144, 360)
     """
     if ":" in name:
-        data = _own(name)
+        data = _own(name, path)
     elif name == "digits":
         if path is not None:
             raise ValueError(
@@ -109,8 +110,17 @@ def _existing(name: str, path: str | Path | None) -> Path:
     return path
 
 
-def _own(name: str) -> Data:
-    made = imported(name, "data set")()
+def _own(name: str, path: str | Path | None) -> Data:
+    function = imported(name, "data set")
+    if path is None:
+        made = function()
+    elif "path" in inspect.signature(function).parameters:
+        made = function(path=path)
+    else:
+        raise ValueError(
+            f"load_data: {name} takes no argument path, so path={str(path)!r} would be ignored; "
+            "leave it out, or let the function take it."
+        )
     if isinstance(made, Data):
         return made
     if not isinstance(made, tuple) or len(made) != 2:

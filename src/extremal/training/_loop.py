@@ -183,8 +183,8 @@ def train(
         if loop.channels_last:
             _channels_last(model)
         model.train()
-        job = _job(model, data, loop, rates, hooks, batches.steps) if file else {}
         update = _optimizer(model, loop, optimizer)
+        job = _job(model, data, loop, rates, hooks, update, batches.steps) if file else {}
         for hook in hooks:
             hook.start(model, update)
         runner = processes.wrapped(model, device)
@@ -322,6 +322,7 @@ def _job(
     loop: LoopConfig,
     rates: Sequence[float],
     hooks: Sequence[Hooks],
+    update: Optimizer,
     per_epoch: int,
 ) -> dict[str, Any]:
     """What must be equal for a checkpoint to be taken up."""
@@ -335,6 +336,7 @@ def _job(
         "data": data.fingerprint if isinstance(data, Data) else "the caller's batches",
         "steps per epoch": per_epoch,
         "learning rates": hashlib.sha256(repr(list(rates)).encode()).hexdigest(),
+        "rule": type(update).__name__,
         "hooks": [type(hook).__name__ for hook in hooks],
         "weights at the start": weights_digest(model),
     }
