@@ -25,6 +25,7 @@ for region in (
     fw.L2Ball(width=10),
     fw.L1Ball(width=100),
     fw.KSparse(width=50, fraction=0.1),
+    fw.NuclearBall(width=20),
     fw.SpectralBall(width=10),
 ):
     torch.manual_seed(0)
@@ -39,5 +40,5 @@ for region in (
     row = optimizer.metrics()[0]
     print(
         f"{type(region).__name__:13} loss {float(loss.detach()):.3f}  inside {row['size']:.3f}  "
-        f"below 1e-3 {row['sparsity']:.0%}  rank {row['rank']}"
+        f"below 1e-3 {row['sparsity']:.0%}  rank {row.get('rank', '-')}"
     )

@@ -148,17 +148,24 @@ def _inner(group: dict[str, Any], region: Region, x: Tensor, d: Tensor, h: Tenso
     """Return the point after K steps; all decisions stay on the device."""
     eta = float(group["lr"])
     start = x.to(d.dtype)
-    y = start
     shape = tuple(x.shape) or (1,)
     rows = (1, *region._plain_shape(shape))
     size = region._size(shape)
+    alive = torch.linalg.vector_norm(d) > 0
+    y = start.clone()
+    q, away = torch.empty_like(d), torch.empty_like(d)  # fresh memory every time costs most
     for _ in range(group["inner_steps"]):
-        q = torch.addcmul(d, h, y - start, value=1 / eta)
-        v = (region._lmo(q.reshape(rows)) * size).reshape(x.shape)
-        away = y - v
-        below = (h * away).mul_(away).sum()
+        torch.sub(y, start, out=away)
+        torch.mul(h, away, out=q)
+        q.mul_(1 / eta).add_(d)
+        v = region._lmo(q.reshape(rows)).reshape(x.shape)
+        if size != 1.0:
+            v.mul_(size)
+        torch.sub(y, v, out=away)
         gain = eta * torch.dot(q.reshape(-1), away.reshape(-1))
-        moving = (below > 0) & (d != 0).any()
+        torch.mul(h, away, out=q)
+        below = torch.dot(q.reshape(-1), away.reshape(-1))
+        moving = (below > 0) & alive
         step = torch.where(moving, gain / torch.where(moving, below, torch.ones_like(below)), 0.0)
-        y = torch.lerp(y, v, step.clamp(0.0, float(group["cap"])).to(y.dtype))
+        y.lerp_(v, step.clamp(0.0, float(group["cap"])).to(y.dtype))
     return y

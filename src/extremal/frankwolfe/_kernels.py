@@ -1,9 +1,9 @@
 """Fused CPU steps of SFW over vector regions: two passes over memory, whatever the region.
 
-Pass one updates the average m and sums what the step length needs; pass two moves the weights. That
-is 24 bytes a parameter, 28 with gradient rescaling; SGD with momentum moves 32. Tensors are cut into
-chunks, and sums are taken chunk by chunk in a fixed order, so that the number of threads does not
-change a bit of the result.
+Pass one updates the average m and sums what the step length needs; pass two moves the weights.
+That is 24 bytes a parameter, 28 with gradient rescaling; SGD with momentum moves 32. Tensors are
+cut into chunks, and sums are taken chunk by chunk in a fixed order, so that the number of threads
+does not change a bit of the result.
 
 For the k largest entries, the last threshold, lowered a little, picks candidates while m is
 updated; the exact threshold is found among them. Absolute values are compared as integers, which
@@ -109,7 +109,7 @@ class _Step:
 
     def run(self) -> None:
         """Update averages, choose lengths, move."""
-        first, second, gather = _compiled()
+        first, second, gather, weigh = _compiled()
         tensor, begin, end = self.chunks
         needs_x = self.group["rescale"] == "gradient"
         guesses = self._guesses()
@@ -152,7 +152,7 @@ class _Step:
         else:
             counts = np.zeros(n, dtype=np.int64)
             np.add.at(counts, tensor, tops[:, 0])
-            found = _mapped(lambda j: self._top(j, int(counts[j]), guesses, gather), n)
+            found = _mapped(lambda j: self._top(j, int(counts[j]), guesses, gather, weigh), n)
             for j, (level, ties, square, product) in enumerate(found):
                 threshold[j] = level
                 if ties is not None:
@@ -216,7 +216,7 @@ class _Step:
         return guesses
 
     def _top(
-        self, j: int, count: int, guesses: np.ndarray, gather: Any
+        self, j: int, count: int, guesses: np.ndarray, gather: Any, weigh: Any
     ) -> tuple[int, Any, float, float]:
         """Threshold of the k largest, ties to add by hand, sum of squares, <v, x> over them."""
         k, n = self.regions[j].k, self.params[j].numel()
@@ -224,28 +224,29 @@ class _Step:
         if count < k:
             guess, count = 0, n
         keys = np.empty(count, dtype=np.int32)
-        at = np.empty(count, dtype=np.int64)
-        got = gather(self.where[2, j], n, guess, keys, at)
+        got = gather(self.where[2, j], n, guess, keys)
         assert got == count
         level = int(np.partition(keys, count - k)[count - k]) if count > k else int(keys.min())
         value = float(np.int32(level).view(np.float32))
         self.optimizer.state[self.params[j]]["threshold"] = torch.tensor(value)
-        chosen = keys >= level
-        above = keys > level
-        missing = k - int(above.sum())
+        place, kept = self.where[:, j], level
+        chosen = int((keys >= level).sum())
         ties = None
-        if int(chosen.sum()) > k:  # among equals the lowest indices
-            equal = np.flatnonzero(keys == level)[:missing]
-            chosen = above.copy()
-            chosen[equal] = True
-            m = _flat(self.buffers[j])[at[equal]]
-            ties = (at[equal], -np.where(m < 0, -1.0, 1.0))
-            level += 1
-        m = _flat(self.buffers[j])[at[chosen]].astype(np.float64)
-        x = _flat(self.params[j])[at[chosen]].astype(np.float64)
+        if chosen > k:  # among equals the lowest indices, moved one by one
+            kept = level + 1
+        square, product, signed = weigh(place[0], place[2], n, kept)
+        if chosen > k:
+            m, x = _flat(self.buffers[j]), _flat(self.params[j])
+            bits = m.view(np.int32) & 0x7FFFFFFF
+            at = np.flatnonzero(bits == level)[: k - int((keys > level).sum())]
+            sign = np.where(m[at] < 0, -1.0, 1.0)
+            ties = (at, -sign)
+            square += float(m[at].astype(np.float64) @ m[at])
+            product += float(m[at].astype(np.float64) @ x[at])
+            signed += float(sign @ x[at])
         if self.kind == 3:
-            return level, ties, float(k), -float(np.where(m < 0, -1.0, 1.0) @ x)
-        return level, ties, float(m @ m), -float(m @ x)
+            return kept, ties, float(k), -signed
+        return kept, ties, square, -product
 
 
 def _flat(t: Tensor) -> np.ndarray:
@@ -291,8 +292,8 @@ def _mapped(work: Callable[[int], Any], count: int) -> list[Any]:
 
 
 @functools.cache
-def _compiled() -> tuple[Any, Any, Any]:
-    """The three kernels; compiled once and kept on disk."""
+def _compiled() -> tuple[Any, Any, Any, Any]:
+    """The kernels; compiled once and kept on disk."""
     from . import _loops
 
-    return _loops.first, _loops.second, _loops.gather
+    return _loops.first, _loops.second, _loops.gather, _loops.weigh

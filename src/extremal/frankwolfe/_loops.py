@@ -135,14 +135,41 @@ def second(low, high, tensor, begin, end, where, keeps, moves, threshold, kind):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 @no_type_check
-def gather(address, n, guess, keys, at):
-    """Collect the entries whose absolute value, as an integer, is at least the guess."""
+def gather(address, n, guess, keys):
+    """Collect absolute values, as integers, that are at least the guess."""
     bits = carray(_integers(address), (n,))
+    room = keys.size
     found = 0
     for i in range(n):
         key = np.int32(bits[i] & 0x7FFFFFFF)
-        if key >= guess:
+        if found < room:  # written always, kept by the count: no branch to mispredict
             keys[found] = key
-            at[found] = i
-            found += 1
+        found += key >= guess
     return found
+
+
+@njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy")
+@no_type_check
+def weigh(x_address, m_address, n, level):
+    """Sum m^2, m x and sgn(m) x over the entries of m at or above a level."""
+    x = carray(_floats(x_address), (n,))
+    m = carray(_floats(m_address), (n,))
+    bits = carray(_integers(m_address), (n,))
+    threshold = np.int32(level)
+    zero = np.float32(0)
+    mm = mx = sx = 0.0
+    for start in range(0, n, _BLOCK):
+        stop = min(start + _BLOCK, n)
+        a = np.float32(0)
+        b = np.float32(0)
+        c = np.float32(0)
+        for i in range(start, stop):
+            inside = np.int32(bits[i] & 0x7FFFFFFF) >= threshold
+            value = m[i] if inside else zero
+            a += value * value
+            b += value * x[i]
+            c += (-x[i] if m[i] < 0 else x[i]) if inside else zero
+        mm += a
+        mx += b
+        sx += c
+    return mm, mx, sx

@@ -1,8 +1,8 @@
 """The leading singular subspace of a slowly changing matrix, kept warm from step to step.
 
 One step is one round of block power iteration, U <- orth(G (G' U)), with a few columns to spare,
-and a rotation to the principal directions inside U. Any U gives feasible vertices, of a value
-that can be below the best. Source: arXiv:2205.11921, with the warm start instead of ten cold rounds.
+and a rotation to the principal directions inside U. Any U gives feasible vertices, whose value can
+be below the best. Source: arXiv:2205.11921, with the warm start instead of ten cold rounds.
 """
 
 import torch
