@@ -7,7 +7,7 @@ torch, so they are fetched on first use; importing this area never loads torch.
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from ._config import Config
+from ._config import Config, region_named
 from ._errors import FrankWolfeError, SizeWarning, StartWarning
 from ._minimize import minimize, path
 from ._objectives import LogisticLoss, MatrixCompletion, SquaredHinge, SquaredLoss
@@ -144,6 +144,7 @@ __all__ = [
     "path",
     "polar",
     "read_svmlight",
+    "region_named",
     "regions_for",
     "scion_init_",
     "scion_regions",

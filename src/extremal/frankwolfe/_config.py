@@ -7,6 +7,7 @@ from ._estimators import STOCHASTIC
 from ._region import Region
 from ._regions import (
     Birkhoff,
+    GroupKSupport,
     GroupL1,
     Hypersimplex,
     KNorm,
@@ -20,6 +21,7 @@ from ._regions import (
     Permutahedron,
     Simplex,
     SpectralBall,
+    SpectralKSupport,
     UnitSimplex,
 )
 from ._steps import STEPS
@@ -132,3 +134,32 @@ class Config:
         if self.region in PLAIN:
             return PLAIN[self.region]()
         return COUNTED[self.region](self.radius, k=self.k)
+
+
+WIDE = (
+    "l1", "l2", "linf", "nuclear", "spectral", "group-l1", "k-sparse", "k-norm", "k-support",
+    "group-k-support", "spectral-k-support",
+)  # fmt: skip
+
+
+def region_named(name: str, *, width: float, fraction: float = 0.1) -> Region:
+    """Return a region for the weights of a network, sized by its width.
+
+    Args:
+        name: As in `WIDE`.
+        width: See `Ball`.
+        fraction: Of entries, filters or singular values, for the regions that count them.
+
+    Raises:
+        ValueError: There is no such region for weights.
+    """
+    if name not in WIDE:
+        raise ValueError(f"there is no region {name!r} for weights; there are {', '.join(WIDE)}.")
+    if name in BALLS:
+        return BALLS[name](width=width)
+    counted = {
+        **COUNTED,
+        "group-k-support": GroupKSupport,
+        "spectral-k-support": SpectralKSupport,
+    }
+    return counted[name](width=width, fraction=fraction)
