@@ -53,38 +53,41 @@ def first(low, high, tensor, begin, end, where, keeps, takes, guesses, kind, nee
         most = np.int32(-1)
         for start in range(0, n, _BLOCK):
             stop = min(start + _BLOCK, n)
+            # Slices, so that the loops run from 0: the compiler then vectorises them.
+            xb, gb = x[start:stop], g[start:stop]
+            mb, bb = m[start:stop], bits[start:stop]
             part = np.float32(0)
-            for i in range(start, stop):
-                value = keep * m[i] + take * g[i]
-                m[i] = value
+            for i in range(mb.size):
+                value = keep * mb[i] + take * gb[i]
+                mb[i] = value
                 part += value * value
             mm += part
             if needs_x:
                 a = np.float32(0)
-                for i in range(start, stop):
-                    a += x[i] * x[i]
+                for i in range(mb.size):
+                    a += xb[i] * xb[i]
                 xx += a
                 if kind == 0:
                     a = np.float32(0)
-                    for i in range(start, stop):
-                        a += m[i] * x[i]
+                    for i in range(mb.size):
+                        a += mb[i] * xb[i]
                     mx += a
                 elif kind == 1:
                     a = np.float32(0)
-                    for i in range(start, stop):
-                        a += -x[i] if m[i] < 0 else x[i]
+                    for i in range(mb.size):
+                        a += -xb[i] if mb[i] < 0 else xb[i]
                     sx += a
             if kind == 2:
                 top = np.int32(-1)
-                for i in range(start, stop):
-                    top = max(top, np.int32(bits[i] & 0x7FFFFFFF))
+                for i in range(mb.size):
+                    top = max(top, np.int32(bb[i] & 0x7FFFFFFF))
                 if top > most:
                     most = top
                     count = start
             elif kind >= 3:
                 many = np.int32(0)
-                for i in range(start, stop):
-                    many += np.int32(np.int32(bits[i] & 0x7FFFFFFF) >= guess)
+                for i in range(mb.size):
+                    many += np.int32(np.int32(bb[i] & 0x7FFFFFFF) >= guess)
                 count += many
         sums[c, 0], sums[c, 1], sums[c, 2], sums[c, 3] = mm, xx, mx, sx
         if kind == 2:
@@ -163,12 +166,13 @@ def weigh(x_address, m_address, n, level):
         a = np.float32(0)
         b = np.float32(0)
         c = np.float32(0)
-        for i in range(start, stop):
-            inside = np.int32(bits[i] & 0x7FFFFFFF) >= threshold
-            value = m[i] if inside else zero
+        xb, mb, bb = x[start:stop], m[start:stop], bits[start:stop]
+        for i in range(mb.size):
+            inside = np.int32(bb[i] & 0x7FFFFFFF) >= threshold
+            value = mb[i] if inside else zero
             a += value * value
-            b += value * x[i]
-            c += (-x[i] if m[i] < 0 else x[i]) if inside else zero
+            b += value * xb[i]
+            c += (-xb[i] if mb[i] < 0 else xb[i]) if inside else zero
         mm += a
         mx += b
         sx += c
