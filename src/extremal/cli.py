@@ -23,6 +23,10 @@ AREAS: dict[str, tuple[str, dict[str, str]]] = {
         "data sets, networks and one readable training loop",
         {"fit": "train a network"},
     ),
+    "frankwolfe": (
+        "convex regions, optimizers over them, optima with certificates",
+        {"minimize": "minimise a convex function over a region"},
+    ),
     "pruning": (
         "prune and retrain, with exact counts",
         {"prune": "prune a trained network to a stated sparsity and retrain it"},
@@ -35,6 +39,23 @@ TOP = {
 }
 
 _PAPERS = {
+    "frankwolfe": (
+        "Pokutta, Spiegel, Zimmer: Deep neural network training with Frank-Wolfe. 2020, "
+        "arXiv:2010.07243 (SFW over regions, rescaling, region sizes).",
+        "Combettes, Spiegel, Pokutta: Projection-free adaptive gradients for large-scale "
+        "optimization. 2020, arXiv:2009.14114 (AdaSFW, AdaSVRF, AdaCSFW, AdamSFW).",
+        "Zimmer, Spiegel, Pokutta: Compression-aware training of neural networks using "
+        "Frank-Wolfe. 2022, arXiv:2205.11921 (k-support regions of entries, groups, spectra).",
+        "Pethick et al.: Training deep learning models with norm-constrained LMOs. 2025, "
+        "arXiv:2502.07529 (Scion).",
+        "Amsel, Persson, Musco, Gower: The Polar Express. 2025, arXiv:2505.16932.",
+        "Jaggi: Revisiting Frank-Wolfe. ICML 2013. Lacoste-Julien, Jaggi: On the global linear "
+        "convergence of Frank-Wolfe optimization variants. NeurIPS 2015 (away, pairwise).",
+        "Braun, Pokutta, Zink: Lazifying conditional gradient algorithms. ICML 2017 (lazy).",
+        "Pedregosa, Negiar, Askari, Jaggi: Linearly convergent Frank-Wolfe with backtracking "
+        "line-search. AISTATS 2020.",
+        "Argyriou, Foygel, Srebro: Sparse prediction with the k-support norm. NeurIPS 2012.",
+    ),
     "pruning": (
         "Zimmer, Spiegel, Pokutta: How I Learned to Stop Worrying and Love Retraining. "
         "ICLR 2023, arXiv:2111.00843 (retraining schedules, BIMP).",
