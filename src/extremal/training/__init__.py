@@ -3,7 +3,7 @@
 from ._batches import steps_per_epoch
 from ._data import Data, Split
 from ._errors import TrainingError
-from ._evaluate import Evaluation, calibration_error, evaluate
+from ._evaluate import Evaluation, calibration_error, evaluate, measured, scores
 from ._fit import Config, Fit, fit, load_run
 from ._hooks import Hooks
 from ._load import load_data
@@ -12,7 +12,7 @@ from ._macs import LayerMacs, count_macs
 from ._networks import network
 from ._recalibrate import recalibrate
 from ._schedules import schedule, warmup_steps
-from ._tensors import load_tensors, save_tensors
+from ._tensors import load_tensors, save_tensors, tensor_table, write_tensors
 from ._weights import load_weights
 
 __all__ = [
@@ -34,11 +34,15 @@ __all__ = [
     "load_run",
     "load_tensors",
     "load_weights",
+    "measured",
     "network",
     "recalibrate",
     "save_tensors",
     "schedule",
+    "scores",
     "steps_per_epoch",
+    "tensor_table",
     "train",
     "warmup_steps",
+    "write_tensors",
 ]
