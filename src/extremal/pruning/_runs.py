@@ -23,6 +23,7 @@ from ._masks import Masks
 from ._result import Phase, Pruned
 
 KIND = "pruning/prune"
+SOUP_KIND = "pruning/soup"  # its folder holds the same files and more
 _ARRAYS = ("correct", "labels", "predicted")
 
 
@@ -151,7 +152,7 @@ def write_result(run: Run, result: Pruned) -> None:
 
 
 def load_pruned(path: str | Path, model: nn.Module | None = None) -> Pruned:
-    """Open a finished run of `prune` again.
+    """Open a finished run of `prune` or `soup` again.
 
     Args:
         path: The run folder.
@@ -159,11 +160,13 @@ def load_pruned(path: str | Path, model: nn.Module | None = None) -> Pruned:
             given as a module); it is filled with the weights.
 
     Raises:
-        RunError: The folder is no finished run of `prune`.
+        RunError: The folder is no finished run of `prune` or `soup`.
         TrainingError: A file is damaged.
         ValueError: The network is unknown and `model` is not given.
     """
-    run = Run.open(path, kind=KIND)
+    run = Run.open(path)
+    if run.kind not in (KIND, SOUP_KIND):
+        raise RunError(f"{path} is a run of {run.kind}, but a run of {KIND} is needed.")
     if not (run.path / "result.json").exists():
         raise RunError(f"{run.path} is not finished; continue it with --resume.")
     plain = run.read_json("result.json")

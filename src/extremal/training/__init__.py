@@ -1,6 +1,6 @@
 """Data sets, networks and one readable training loop."""
 
-from ._batches import steps_per_epoch
+from ._batches import DataBatches, steps_per_epoch
 from ._data import Data, Split
 from ._errors import TrainingError
 from ._evaluate import Evaluation, calibration_error, evaluate, measured, scores
@@ -12,12 +12,13 @@ from ._macs import LayerMacs, count_macs
 from ._networks import network
 from ._recalibrate import recalibrate
 from ._schedules import schedule, warmup_steps
-from ._tensors import load_tensors, save_tensors, tensor_table, write_tensors
+from ._tensors import load_file, load_tensors, save_tensors, tensor_table, write_tensors
 from ._weights import load_weights
 
 __all__ = [
     "Config",
     "Data",
+    "DataBatches",
     "Evaluation",
     "Fit",
     "History",
@@ -31,6 +32,7 @@ __all__ = [
     "evaluate",
     "fit",
     "load_data",
+    "load_file",
     "load_run",
     "load_tensors",
     "load_weights",

@@ -225,9 +225,7 @@ def merge(
     common = masks[0] if masks else {}
     if out is None:
         return {name: average.tensor(name, common.get(name)) for name in average.names}
-    training.write_tensors(
-        out, average.names, lambda name: average.pieces(name, common.get(name))
-    )
+    training.write_tensors(out, average.names, lambda name: average.pieces(name, common.get(name)))
     return {}
 
 
