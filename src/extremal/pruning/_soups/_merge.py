@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -26,21 +25,6 @@ from extremal.lab import sha256_file
 from extremal.pruning._errors import PruningError
 
 PIECE = 1 << 20  # values that are averaged at a time
-
-
-class Member(Protocol):
-    """A network to be merged, in memory or in a file."""
-
-    label: str
-    digest: str
-
-    def names(self) -> dict[str, tuple[torch.dtype, tuple[int, ...]]]:
-        """Type and shape of each tensor."""
-        ...
-
-    def piece(self, name: str, start: int, stop: int) -> Tensor:
-        """These entries of a tensor's flattening."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -110,6 +94,9 @@ class InFile:
         if not raw:
             return torch.empty(0, dtype=dtype)
         return torch.frombuffer(raw, dtype=dtype)
+
+
+Member = InMemory | InFile
 
 
 class Average:
