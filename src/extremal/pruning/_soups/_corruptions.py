@@ -17,13 +17,13 @@ from extremal.lab import generator, require
 SEVERITIES = (1, 2, 3, 4, 5)
 _PARAMETERS: dict[str, tuple[float, ...]] = {
     "gaussian_noise": (0.04, 0.06, 0.08, 0.09, 0.10),  # deviation
-    "shot_noise": (500, 250, 100, 75, 50),  # photons of white
+    "shot_noise": (500.0, 250.0, 100.0, 75.0, 50.0),  # photons of white
     "impulse_noise": (0.01, 0.02, 0.03, 0.05, 0.07),  # share of values
     "speckle_noise": (0.06, 0.10, 0.12, 0.16, 0.20),  # deviation relative to the value
     "gaussian_blur": (0.4, 0.6, 0.7, 0.8, 1.0),  # pixels
     "contrast": (0.75, 0.5, 0.4, 0.3, 0.15),  # factor about each channel's mean
     "brightness": (0.05, 0.1, 0.15, 0.2, 0.3),  # added to the value of HSV
-    "jpeg_compression": (80, 65, 58, 50, 40),  # quality
+    "jpeg_compression": (80.0, 65.0, 58.0, 50.0, 40.0),  # quality
     "pixelate": (0.95, 0.9, 0.85, 0.75, 0.65),  # factor on the side
 }
 CORRUPTIONS = tuple(_PARAMETERS)
