@@ -68,8 +68,14 @@ def dense():
 @pytest.fixture(scope="module")
 def compared(dense, tmp_path_factory):
     """One run with every comparison, in the default executor."""
-    out = tmp_path_factory.mktemp("soups") / "serial"
-    return soup(dense, **QUICK, compare=True, corrupt=40, out=out)
+    out = tmp_path_factory.mktemp("soups") / "compared"
+    return soup(dense, **QUICK, compare=True, corrupt=0, out=out)
+
+
+@pytest.fixture(scope="module")
+def calm(dense, tmp_path_factory):
+    """A run without comparisons that nothing disturbs."""
+    return soup(dense, **QUICK, out=tmp_path_factory.mktemp("soups") / "calm")
 
 
 def files(folder):
@@ -91,7 +97,7 @@ def test_a_soup_and_its_certificate(compared):
     assert verdict.status == "accepted"
     assert "pruning/soup" in [part.kind for part in verdict.parts]
     page = (compared.path / "report.html").read_text()
-    assert page.count("<img") == 4
+    assert page.count("<img") == 3
 
 
 def test_every_comparison_is_there_at_the_stated_budget(compared):
@@ -109,7 +115,7 @@ def test_every_comparison_is_there_at_the_stated_budget(compared):
         assert rows[name].sparsity == exact
     assert rows["IMP-AVG"].sparsity < exact  # a union of supports
     for row in compared.rows:
-        assert None not in (row.accuracy, row.ece, row.mce, row.worst_class, row.corrupted)
+        assert None not in (row.accuracy, row.ece, row.mce, row.worst_class, row.worst_change)
     values = [c.accuracy for c in compared.candidates]
     assert rows["mean candidate"].accuracy == pytest.approx(sum(values) / 3)
     assert rows["best candidate"].accuracy == max(values)
@@ -121,7 +127,7 @@ def test_the_first_member_of_a_soup_is_the_first_phase_of_imp(compared):
     assert {"soup-1-member-1", "imp1-2-member-1", "long-1-member-1"} <= labels
 
 
-def test_geometry_basin_and_corruptions_are_measured(compared):
+def test_geometry_and_basin_are_measured(compared):
     found = compared.geometry
     assert 0 < found["distance"]["min"] <= found["distance"]["mean"] <= found["distance"]["max"]
     assert 0 < found["angle"]["max"] < 90
@@ -130,8 +136,16 @@ def test_geometry_basin_and_corruptions_are_measured(compared):
     assert len(line["error"]) == 11
     assert line["error"][-1] == pytest.approx(1 - compared.candidates[0].accuracy)
     assert line["error"][0] == pytest.approx(1 - compared.candidates[1].accuracy)
-    assert set(compared.corrupted) >= {"dense", "soup", "IMP", "IMP 3x", "ensemble"}
-    assert len(compared.corrupted["soup"]["kinds"]) == 9
+
+
+def test_corrupted_accuracy_of_all_kinds_and_severities(dense, tmp_path):
+    result = soup(dense, sparsity=0.8, epochs=1, members=2, corrupt=20, out=tmp_path / "run")
+    assert set(result.corrupted) == {"dense", "soup", "candidate 1", "candidate 2"}
+    kinds = result.corrupted["soup"]["kinds"]
+    assert [len(row) for row in kinds.values()] == [5] * 9
+    mean = sum(sum(row) for row in kinds.values()) / 45
+    assert result.row("soup").corrupted == pytest.approx(mean)
+    assert result.geometry is not None
 
 
 def test_members_share_the_masks_and_merge_to_the_soup(compared):
@@ -159,23 +173,23 @@ def test_a_soup_run_can_be_pruned_further(compared, data):
     assert sparser.masks.within(compared.masks)
 
 
-def test_resuming_a_finished_run_computes_nothing(compared, dense):
-    before = files(compared.path)
-    again = soup(dense, **QUICK, compare=True, corrupt=40, out=compared.path, resume=True)
+def test_resuming_a_finished_run_computes_nothing(calm, dense):
+    before = files(calm.path)
+    again = soup(dense, **QUICK, out=calm.path, resume=True)
     assert again.computed == ()
-    assert files(compared.path) == before
-    assert again.accuracy == compared.accuracy
+    assert files(calm.path) == before
+    assert again.accuracy == calm.accuracy
 
 
 @pytest.mark.parametrize("damage", ["byte", "cut", "gone", "facts"])
-def test_a_damaged_member_is_computed_again_never_merged(compared, dense, damage):
-    before = files(compared.path)
-    file = compared.path / compared.candidates[1].file
+def test_a_damaged_member_is_computed_again_never_merged(calm, dense, damage):
+    before = files(calm.path)
+    file = calm.path / calm.candidates[1].file
     if damage == "byte":
         raw = bytearray(file.read_bytes())
         raw[len(raw) // 2] ^= 1
         file.write_bytes(raw)
-        assert verify.file(compared.certificate).status == "rejected"
+        assert verify.file(calm.certificate).status == "rejected"
     elif damage == "cut":
         file.write_bytes(file.read_bytes()[:-3])
     elif damage == "gone":
@@ -183,10 +197,10 @@ def test_a_damaged_member_is_computed_again_never_merged(compared, dense, damage
     else:
         facts = file.with_suffix(".json")
         facts.write_text(facts.read_text().replace('"epochs": 1', '"epochs": 2', 1))
-    again = soup(dense, **QUICK, compare=True, corrupt=40, out=compared.path, resume=True)
+    again = soup(dense, **QUICK, out=calm.path, resume=True)
     assert again.computed == ("soup-2-member-2",)
-    assert files(compared.path) == before
-    assert verify.file(compared.certificate).status == "accepted"
+    assert files(calm.path) == before
+    assert verify.file(calm.certificate).status == "accepted"
 
 
 def test_a_forged_member_takes_all_below_it_with_it(dense, tmp_path):
@@ -210,43 +224,41 @@ def test_a_forged_member_takes_all_below_it_with_it(dense, tmp_path):
     assert again.candidates[0].sha256 != first.candidates[0].sha256
 
 
-def test_another_configuration_is_not_resumed(compared, dense):
+def test_another_configuration_is_not_resumed(calm, dense):
     with pytest.raises(RunError, match="members: 3 there, 2 now"):
         soup(
-            dense, **{**QUICK, "members": 2}, compare=True, corrupt=40, out=compared.path,
+            dense, **{**QUICK, "members": 2}, out=calm.path,
             resume=True,
         )  # fmt: skip
 
 
-def test_two_processes_give_the_same_bytes(compared, dense, tmp_path):
+def test_two_processes_give_the_same_bytes(calm, dense, tmp_path):
     out = tmp_path / "processes"
-    with warnings.catch_warnings():
-        soup(dense, **QUICK, compare=True, corrupt=40, out=out, executor="processes", workers=2)
-    assert files(out) == files(compared.path)
+    soup(dense, **QUICK, out=out, executor="processes", workers=2)
+    assert files(out) == files(calm.path)
 
 
 @SLOW
-def test_a_local_ray_cluster_gives_the_same_bytes(compared, dense, tmp_path):
+def test_a_local_ray_cluster_gives_the_same_bytes(calm, dense, tmp_path):
     pytest.importorskip("ray")
     out = tmp_path / "ray"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of Ray's own
-        soup(dense, **QUICK, compare=True, corrupt=40, out=out, executor="ray", workers=2)
-    assert files(out) == files(compared.path)
+        soup(dense, **QUICK, out=out, executor="ray", workers=2)
+    assert files(out) == files(calm.path)
 
 
-def test_nodes_one_by_one_give_the_same_bytes(dense, tmp_path):
+def test_nodes_one_by_one_give_the_same_bytes(calm, dense, tmp_path):
     """A job array: each call runs one node, then the whole run finds all of it done."""
-    whole, single = tmp_path / "whole", tmp_path / "single"
-    first = soup(dense, **QUICK, out=whole)
+    single = tmp_path / "single"
     with pytest.raises(RunError, match="soup-2-member-1"):
         soup(dense, **QUICK, out=single, node="soup-2-merge")
-    for label in first.computed:
+    for label in calm.computed:
         ran = soup(dense, **QUICK, out=single, node=label)
         assert ran.computed
-        assert not soup(dense, **QUICK, out=single, node=ran.key).computed
+    assert not soup(dense, **QUICK, out=single, node=ran.key).computed
     assert soup(dense, **QUICK, out=single, resume=True).computed == ()
-    assert files(single) == files(whole)
+    assert files(single) == files(calm.path)
 
 
 PROGRAM = """
@@ -262,9 +274,8 @@ if __name__ == "__main__":
 
 
 @SLOW
-def test_kill_the_whole_group_at_random_moments_and_resume(dense, tmp_path):
+def test_kill_the_whole_group_at_random_moments_and_resume(calm, tmp_path):
     """Kill -9 of the process group, workers included; the end has the bytes of a calm run."""
-    calm = soup(dense, **QUICK, out=tmp_path / "calm")
     out = tmp_path / "stormy"
     script = tmp_path / "program.py"
     script.write_text(PROGRAM.format(tests=str(Path(__file__).parent), out=str(out)))
@@ -290,6 +301,7 @@ def test_kill_the_whole_group_at_random_moments_and_resume(dense, tmp_path):
     assert files(out) == files(calm.path)
 
 
+@SLOW
 def test_a_killed_worker_is_replaced(dense, tmp_path):
     """A hook that kills its own process once: the member is taken up again by another worker."""
     flag = tmp_path / "died"
@@ -525,9 +537,9 @@ def test_a_vmap_run_is_not_continued_by_another_executor(dense, tmp_path):
         soup(dense, **QUICK, out=tmp_path / "vmap", resume=True)
 
 
-def test_vmap_agrees_with_separate_members_within_seed_spread(compared, dense, tmp_path):
+def test_vmap_agrees_with_separate_members_within_seed_spread(calm, dense, tmp_path):
     stacked = soup(dense, **QUICK, executor="vmap", out=tmp_path / "vmap")
-    values = [c.accuracy for c in compared.candidates]
+    values = [c.accuracy for c in calm.candidates]
     theirs = [c.accuracy for c in stacked.candidates]
     # Trajectories part by rounding only; 360 test images, so a few answers may differ.
     assert np.mean(theirs) == pytest.approx(np.mean(values), abs=0.05)

@@ -23,7 +23,7 @@ from ._metrics import macs_on_nonzero, norm_drop, weight_norm
 from ._prunable import prunable_weights
 from ._result import Phase
 from ._retrain import KeepMasks
-from ._runs import Store, answers, evaluation, measures, pack, unpack
+from ._runs import Store, answers, evaluation, masks_of, measures, pack, unpack
 from ._schedules import DenseRates, adaptive_factor, learning_rates
 from ._selectors import OnCollapse, look_for_collapse, select
 from ._start import Start, first_lr
@@ -97,7 +97,7 @@ def run_phases(start: Start, config: Config, store: Store, given: Given) -> Outc
         if facts is not None and not config.keep_optimizer:
             tensors = store.tensors(name, facts)
             model.load_state_dict(unpack(tensors, "model."))
-            masks = Masks(unpack(tensors, "mask.")).to(next(iter(weights.values())).device)
+            masks = masks_of(tensors, model)
             latest = evaluation(tensors, facts["evaluation"], "evaluation.")
         else:
             # With keep_optimizer a finished phase is opened again through the loop's checkpoint,
@@ -190,7 +190,7 @@ def run_in_training(start: Start, config: Config, store: Store, given: Given) ->
     else:
         tensors = store.tensors(name, facts)
         model.load_state_dict(unpack(tensors, "model."))
-        masks = Masks(unpack(tensors, "mask."))
+        masks = masks_of(tensors, model)
         latest = evaluation(tensors, facts["evaluation"], "evaluation.")
     store.drop(f"{name}-training")
     phase = from_plain(Phase, facts["phase"])

@@ -92,6 +92,13 @@ def unpack(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
 
 
+def masks_of(tensors: Mapping[str, Tensor], model: nn.Module) -> Masks:
+    """The masks among the tensors, in parameter order (a file keeps another)."""
+    found = unpack(tensors, "mask.")
+    device = next(model.parameters()).device
+    return Masks({n: found[n].to(device) for n, _ in model.named_parameters() if n in found})
+
+
 def answers(found: Evaluation | None, prefix: str) -> dict[str, Tensor]:
     """The arrays of an evaluation as tensors."""
     if found is None:
@@ -186,7 +193,7 @@ def load_pruned(path: str | Path, model: nn.Module | None = None) -> Pruned:
         return training.load_tensors(file, sha256=plain["sha256"][name])
 
     model.load_state_dict(read("model"))
-    masks = Masks(read("masks"))
+    masks = masks_of({f"mask.{n}": mask for n, mask in read("masks").items()}, model)
     found = read("evaluation")
     names = {field.name for field in dataclasses.fields(Config)}
     config = from_plain(Config, {k: v for k, v in run.config.items() if k in names})

@@ -55,6 +55,14 @@ def run_graph(context: Context, targets: Sequence[Node], progress: Progress) -> 
             done.add(node.key)
             if node.label not in (*progress.reused, *progress.computed):
                 progress.reused.append(node.label)
+    # A merge that went on without a member stays as it is: that member is not tried again.
+    idle = {
+        key
+        for node in needed
+        if node.least is not None and node.key in done
+        for key in set(node.parents) - {parent.key for parent in context.used(node)}
+    }
+    needed = [node for node in needed if node.key not in idle]
     failed: dict[str, BaseException | None] = {}
     while True:
         ready: list[Node] = []

@@ -44,8 +44,7 @@ class Plan:
     @property
     def targets(self) -> list[Node]:
         """What has to be computed."""
-        members = [node for round in self.rounds for node in round.members]
-        return [self.start, self.soup, *self.others.values(), *members]
+        return [self.start, self.soup, *self.others.values()]
 
 
 def make_plan(context: Context, digest: str) -> Plan:

@@ -20,12 +20,11 @@ from extremal import training
 from extremal.lab import Run, RunError, append_record, command, resolve
 from extremal.pruning._budget import Budget, Cost
 from extremal.pruning._certificate import write_files
-from extremal.pruning._masks import Masks
 from extremal.pruning._metrics import parameter_sparsity, theoretical_speedup
 from extremal.pruning._phases import Given, check_rates, flops_of, named_measures
 from extremal.pruning._prune import weights_digest
 from extremal.pruning._result import Phase, Pruned
-from extremal.pruning._runs import answers, evaluation, unpack, write_result
+from extremal.pruning._runs import answers, evaluation, masks_of, write_result
 from extremal.pruning._start import Start, find_start, told
 from extremal.training import Data, Evaluation
 
@@ -364,7 +363,7 @@ def _phases(
         epochs = sum(f["epochs"] for f in members) // count
         iterations = sum(f["iterations"] for f in members) // count
         seconds = math.fsum(f["seconds"] for f in members) / count
-        masks = Masks(unpack(context.tensors(turn.merge), "mask."))
+        masks = masks_of(context.tensors(turn.merge), model)
         if context.config.method in ("gmp", "dpf"):
             epochs, iterations = epochs + before["epochs"], iterations + before["iterations"]
             seconds += before["seconds"]

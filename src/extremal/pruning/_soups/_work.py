@@ -30,7 +30,7 @@ from extremal.pruning._phases import (
 )
 from extremal.pruning._prunable import prunable_weights
 from extremal.pruning._retrain import KeepMasks
-from extremal.pruning._runs import Store, answers, measures, pack, unpack
+from extremal.pruning._runs import Store, answers, masks_of, measures, pack, unpack
 from extremal.pruning._schedules import DenseRates, learning_rates
 from extremal.pruning._start import first_lr
 from extremal.training import Data, Evaluation, Hooks
@@ -57,9 +57,8 @@ def loaded(context: Context, node: Node) -> tuple[nn.Module, Masks | None]:
     tensors = context.tensors(node)
     model = copy.deepcopy(context.start.model)
     model.load_state_dict(unpack(tensors, "model."))
-    masks = unpack(tensors, "mask.")
-    device = next(model.parameters()).device
-    return model, Masks(masks).to(device) if masks else None
+    masks = masks_of(tensors, model)
+    return model, masks if len(masks) else None
 
 
 def finished(
@@ -333,7 +332,7 @@ def _merge(context: Context, node: Node) -> None:
             check_same_masks(all_masks[0], other, parent.label)
         masks = Masks(all_masks[0])
     model = copy.deepcopy(context.start.model)
-    masks = masks.to(next(model.parameters()).device)
+    masks = masks_of({f"mask.{n}": mask for n, mask in masks.items()}, model)
     equal = Fraction(1, len(present))
     shares = [equal] * len(present)
     facts: dict[str, Any] = {}
