@@ -10,6 +10,7 @@ Equal steps are one node: the first member of phase 1 is also the first phase of
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 from extremal.lab import derive_seed
 from extremal.pruning._budget import gradual_sparsities, phase_sparsities, split_epochs
