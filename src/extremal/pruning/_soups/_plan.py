@@ -160,9 +160,7 @@ def _merged(context: Context, label: str, members: tuple[Node, ...]) -> Node:
     )  # fmt: skip
 
 
-def _varied(
-    context: Context, phase: int, j: int, epochs: int, times: int
-) -> dict[str, int | float]:
+def _varied(context: Context, phase: int, j: int, epochs: int, times: int) -> dict[str, Any]:
     """The settings of the j-th member, counted from 0: one factor differs, nothing else."""
     config = context.config
     factor = config.factors[j]
