@@ -106,7 +106,7 @@ def _methods(soup: Soup) -> Picture | None:
             facecolors="none", edgecolors=[colours[y] for _, y in pairs], s=38, zorder=3,
             label="corrupted",
         )  # fmt: skip
-        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.28), ncols=2)
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=2)
     for x, y in zip(clean, places, strict=True):
         axes.annotate(f"{x:.2f}", (x, y), (6, -3), textcoords="offset points", fontsize=8)
     axes.set_yticks(places, [row.method for row in rows])
