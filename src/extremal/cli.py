@@ -29,7 +29,10 @@ AREAS: dict[str, tuple[str, dict[str, str]]] = {
     ),
     "pruning": (
         "prune and retrain, with exact counts",
-        {"prune": "prune a trained network to a stated sparsity and retrain it"},
+        {
+            "prune": "prune a trained network to a stated sparsity and retrain it",
+            "soup": "prune, retrain several times from there, and average",
+        },
     ),
 }
 TOP = {
@@ -59,6 +62,10 @@ _PAPERS = {
     "pruning": (
         "Zimmer, Spiegel, Pokutta: How I Learned to Stop Worrying and Love Retraining. "
         "ICLR 2023, arXiv:2111.00843 (retraining schedules, BIMP).",
+        "Zimmer, Spiegel, Pokutta: Sparse Model Soups. ICLR 2024, arXiv:2306.16788 (soup).",
+        "Wortsman et al.: Model soups. ICML 2022, arXiv:2203.05482 (greedy merging).",
+        "Hendrycks, Dietterich: Benchmarking neural network robustness to common corruptions. "
+        "ICLR 2019 (corrupted images).",
         "Han, Pool, Tran, Dally: Learning both weights and connections for efficient neural "
         "networks. NeurIPS 2015 (magnitude pruning, FT).",
         "Renda, Frankle, Carbin: Comparing rewinding and fine-tuning in neural network pruning. "

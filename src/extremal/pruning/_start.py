@@ -19,7 +19,7 @@ from ._errors import PruningError
 from ._masks import Masks
 from ._prunable import prunable_weights
 from ._result import Pruned
-from ._runs import KIND, load_pruned, make_network
+from ._runs import KIND, SOUP_KIND, load_pruned, make_network
 from ._schedules import DenseRates
 from ._selectors import pruned_count
 
@@ -137,7 +137,7 @@ def find_start(source: Any, data: Any, config: Config) -> Start:
 def _opened(path: str | Path, data: Any) -> tuple[Any, dict[str, Any]]:
     """The run of a dense training, or of an earlier pruning with what it told about the dense."""
     run = Run.open(path)
-    if run.kind == KIND:
+    if run.kind in (KIND, SOUP_KIND):
         return load_pruned(path), run.read_json("start.json")
     return training.load_run(path, data=data if isinstance(data, Data) else None), {}
 

@@ -23,6 +23,7 @@ KINDS: dict[tuple[str, int], str] = {
     ("frankwolfe/optimum", 1): "_recomputed.frankwolfe_optimum",
     ("lab/measured", 1): "_recomputed.lab_measured",
     ("pruning/model", 1): "_recomputed.pruning_model",
+    ("pruning/soup", 1): "_recomputed.pruning_soup",
 }
 
 
