@@ -5,9 +5,10 @@ That is 24 bytes a parameter, 28 with gradient rescaling; SGD with momentum move
 cut into chunks, and sums are taken chunk by chunk in a fixed order, so that the number of threads
 does not change a bit of the result.
 
-For the k largest entries, the last threshold, lowered a little, picks candidates while m is
-updated; the exact threshold is found among them. Absolute values are compared as integers, which
-orders floats the same way and lets the compiler vectorise.
+For the k largest entries, a bracket around the last threshold is counted while m is updated; the
+exact threshold is found among the few entries inside it, or among all where it has left the
+bracket. Absolute values are compared as integers, which orders floats the same way and lets the
+compiler vectorise.
 """
 
 import functools
@@ -26,7 +27,7 @@ from extremal.lab import require
 
 KINDS = {"L2Ball": 0, "LinfBall": 1, "Sign": 1, "L1Ball": 2, "KSparse": 3, "KSupport": 4}
 _CHUNK = 1 << 15
-_BLOCK = 1024
+_NEVER = 0x7FFFFFFF  # above every finite float's bits
 
 
 def fused_step(
@@ -150,9 +151,9 @@ class _Step:
                 inner[j] = sign * float(_flat(self.params[j])[at])
                 extra.append((j, (np.array([at]), np.array([sign]))))
         else:
-            counts = np.zeros(n, dtype=np.int64)
-            np.add.at(counts, tensor, tops[:, 0])
-            found = _mapped(lambda j: self._top(j, int(counts[j]), guesses, gather, weigh), n)
+            counts = np.zeros((n, 2), dtype=np.int64)
+            np.add.at(counts, tensor, tops)
+            found = _mapped(lambda j: self._top(j, counts[j], guesses[j], gather, weigh), n)
             for j, (level, ties, square, product) in enumerate(found):
                 threshold[j] = level
                 if ties is not None:
@@ -207,30 +208,33 @@ class _Step:
         return np.minimum(raw, 1.0)
 
     def _guesses(self) -> np.ndarray:
-        guesses = np.zeros(len(self.params), dtype=np.int64)
+        guesses = np.zeros((len(self.params), 2), dtype=np.int64)
+        guesses[:, 1] = _NEVER
         if self.kind >= 3:
             for j, p in enumerate(self.params):
                 known = self.optimizer.state[p].get("threshold")
                 if known is not None:
-                    guesses[j] = int(np.float32(0.85 * float(known)).view(np.int32))
+                    for side, factor in enumerate((0.97, 1.03)):
+                        guesses[j, side] = int(np.float32(factor * float(known)).view(np.int32))
         return guesses
 
     def _top(
-        self, j: int, count: int, guesses: np.ndarray, gather: Any, weigh: Any
+        self, j: int, counts: np.ndarray, guesses: np.ndarray, gather: Any, weigh: Any
     ) -> tuple[int, Any, float, float]:
         """Threshold of the k largest, ties to add by hand, sum of squares, <v, x> over them."""
         k, n = self.regions[j].k, self.params[j].numel()
-        guess = int(guesses[j])
-        if count < k:
-            guess, count = 0, n
-        keys = np.empty(count, dtype=np.int32)
-        got = gather(self.where[2, j], n, guess, keys)
-        assert got == count
-        level = int(np.partition(keys, count - k)[count - k]) if count > k else int(keys.min())
+        guess, beyond = int(guesses[0]), int(guesses[1])
+        count, over = int(counts[0]), int(counts[1])
+        if not over < k <= count:  # the threshold has left the bracket
+            guess, beyond, count, over = 0, _NEVER, n, 0
+        keys = np.empty(count - over, dtype=np.int32)
+        got = gather(self.where[2, j], n, guess, beyond, keys)
+        assert got == len(keys)
+        level = int(np.partition(keys, count - k)[count - k])  # (k - over)-th largest of the keys
         value = float(np.int32(level).view(np.float32))
         self.optimizer.state[self.params[j]]["threshold"] = torch.tensor(value)
         place, kept = self.where[:, j], level
-        chosen = int((keys >= level).sum())
+        chosen = over + int((keys >= level).sum())
         ties = None
         if chosen > k:  # among equals the lowest indices, moved one by one
             kept = level + 1
@@ -238,7 +242,7 @@ class _Step:
         if chosen > k:
             m, x = _flat(self.buffers[j]), _flat(self.params[j])
             bits = m.view(np.int32) & 0x7FFFFFFF
-            at = np.flatnonzero(bits == level)[: k - int((keys > level).sum())]
+            at = np.flatnonzero(bits == level)[: k - over - int((keys > level).sum())]
             sign = np.where(m[at] < 0, -1.0, 1.0)
             ties = (at, -sign)
             square += float(m[at].astype(np.float64) @ m[at])

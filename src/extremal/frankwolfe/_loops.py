@@ -47,9 +47,9 @@ def first(low, high, tensor, begin, end, where, keeps, takes, guesses, kind, nee
         m = carray(_floats(where[2, j] + offset), (n,))
         bits = carray(_integers(where[2, j] + offset), (n,))
         keep, take = keeps[j], takes[j]
-        guess = np.int32(guesses[j])
+        guess, beyond = np.int32(guesses[j, 0]), np.int32(guesses[j, 1])
         mm = xx = mx = sx = 0.0
-        count = 0
+        count = over = 0
         most = np.int32(-1)
         for start in range(0, n, _BLOCK):
             stop = min(start + _BLOCK, n)
@@ -86,9 +86,13 @@ def first(low, high, tensor, begin, end, where, keeps, takes, guesses, kind, nee
                     count = start
             elif kind >= 3:
                 many = np.int32(0)
+                most_many = np.int32(0)
                 for i in range(mb.size):
-                    many += np.int32(np.int32(bb[i] & 0x7FFFFFFF) >= guess)
+                    key = np.int32(bb[i] & 0x7FFFFFFF)
+                    many += np.int32(key >= guess)
+                    most_many += np.int32(key >= beyond)
                 count += many
+                over += most_many
         sums[c, 0], sums[c, 1], sums[c, 2], sums[c, 3] = mm, xx, mx, sx
         if kind == 2:
             for i in range(count, n):
@@ -97,7 +101,7 @@ def first(low, high, tensor, begin, end, where, keeps, takes, guesses, kind, nee
                     break
             tops[c, 0], tops[c, 1] = most, count
         else:
-            tops[c, 0] = count
+            tops[c, 0], tops[c, 1] = count, over
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy")
@@ -138,8 +142,8 @@ def second(low, high, tensor, begin, end, where, keeps, moves, threshold, kind):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 @no_type_check
-def gather(address, n, guess, keys):
-    """Collect absolute values, as integers, that are at least the guess."""
+def gather(address, n, guess, beyond, keys):
+    """Collect absolute values, as integers, from the guess up to below `beyond`."""
     bits = carray(_integers(address), (n,))
     room = keys.size
     found = 0
@@ -147,7 +151,7 @@ def gather(address, n, guess, keys):
         key = np.int32(bits[i] & 0x7FFFFFFF)
         if found < room:  # written always, kept by the count: no branch to mispredict
             keys[found] = key
-        found += key >= guess
+        found += (key >= guess) & (key < beyond)
     return found
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from safetensors.numpy import load_file
@@ -114,19 +114,20 @@ def minimize(
             f"a run of {type(objective).__name__} over {region} could not be checked by anybody, "
             "because one of them is a function or of a kind without a checker; leave out out=."
         )
-    identity = {**to_plain(settings), "region": region.as_plain(), "problem": _digest(objective)}
+    model = cast("LinearModel", objective)  # what is certifiable is one
+    identity = {**to_plain(settings), "region": region.as_plain(), "problem": _digest(model)}
     if start is not None:
         identity["start"] = _hash(start)
     with Run.create(out, kind=KIND, config=identity, resume=resume, force=force) as run:
         if resume and (run.path / "result.json").exists():
-            return _opened(run, objective, region)
+            return _opened(run, model, region)
         found = _search(objective, region, form, start, settings)
         found = replace(found, path=run.path, certificate=found.save(run.path))
         write_optimum_report(run.path, found)
         if not run.records():
             append_record(
                 run.path / "records.jsonl",
-                question=f"What is the least {objective.kind} over {region}?",
+                question=f"What is the least {model.kind} over {region}?",
                 configuration=run.config,
                 seed=settings.seed,
                 samples={"value": found.value, "gap": found.gap, "lmo_calls": found.lmo_calls},
