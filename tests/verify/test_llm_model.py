@@ -30,7 +30,7 @@ def packed(mask):
 class Folder:
     """A small pruned folder that can be written again after a change."""
 
-    def __init__(self, path, dtype):
+    def __init__(self, path, dtype):  # noqa: D107
         self.path = path
         values = iter(range(1, 1000))
 
@@ -178,12 +178,12 @@ def test_rejects_another_shape_name_or_field_of_a_layer(folder):
     ):
         claim = copy.deepcopy(folder.claim)
         claim["layers"][0][field] = value
-        folder.refuse("", claim)
+        folder.refuse(".", claim)
     claim = copy.deepcopy(folder.claim)
     claim["layers"][0]["note"] = "x"
     folder.refuse("fields", claim)
     for layers in (claim["layers"][1:], folder.claim["layers"] + folder.claim["layers"][:1]):
-        folder.refuse("", {**folder.claim, "layers": layers})
+        folder.refuse(".", {**folder.claim, "layers": layers})
 
 
 @pytest.mark.parametrize("field", llm_model.CLAIM)
@@ -192,7 +192,7 @@ def test_rejects_a_missing_claim(folder, field):
     if field == "untied":  # left out it means None, and nothing more is claimed
         llm_model.check(folder.claim, folder.witness, folder.path)
     else:
-        folder.refuse("")
+        folder.refuse(".")
 
 
 @pytest.mark.parametrize("field", llm_model.WITNESS)
@@ -224,7 +224,7 @@ def test_rejects_hashes_of_weights_out_of_order_or_left_out(folder):
     folder.rehash()
     folder.claim["weights_sha256"].pop()
     folder.witness["weights"].pop()
-    folder.refuse("")
+    folder.refuse(".")
 
 
 @pytest.mark.parametrize("name", LAYERS)
