@@ -196,8 +196,7 @@ def test_least_squares_is_below_admm_below_the_mask_alone(seed):
     iterated, _, _ = admm(weight, gram, keep=keep)
     swept = sweep(weight, gram, HALF, keep=keep, damping=0.0).weight
     errors = [
-        layer_error(x, weight, gram)
-        for x in (best, iterated, weight.masked_fill(~keep, 0), swept)
+        layer_error(x, weight, gram) for x in (best, iterated, weight.masked_fill(~keep, 0), swept)
     ]
     assert errors[0] <= errors[1] * (1 + 1e-9)
     assert errors[1] < errors[2]
@@ -228,7 +227,8 @@ def test_admm_comes_as_close_as_published():
     keep = select(weight.abs(), HALF)
     best = layer_error(least_squares(weight, gram, keep)[0], weight, gram)
     ratios = [
-        layer_error(admm(weight, gram, keep=keep, iterations=n, damping=0.0)[0], weight, gram) / best
+        layer_error(admm(weight, gram, keep=keep, iterations=n, damping=0.0)[0], weight, gram)
+        / best
         for n in (1, 5, 10, 20, 50)
     ]
     assert all(a > b for a, b in zip(ratios, ratios[1:], strict=False))
@@ -291,9 +291,7 @@ def test_dsnot_keeps_the_counts_and_lowers_the_mean_change(pattern):
     x = torch.randn(400, 32, generator=generator) + torch.randn(32, generator=generator)
     norms = x.square().sum(0)
     keep = select(score("wanda", weight, norms), pattern)
-    new = refine(
-        weight, keep, mean=x.mean(0), variance=x.var(0), norms=norms, pattern=pattern
-    )
+    new = refine(weight, keep, mean=x.mean(0), variance=x.var(0), norms=norms, pattern=pattern)
     assert exact(new, pattern, "row")
 
     def change(mask):

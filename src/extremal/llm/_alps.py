@@ -54,7 +54,9 @@ def alps(
     right = scaled @ G
     rho = 0.1
     for _ in range(10):
-        mask, start, moved = _search(scaled, right, values, vectors, rho, pattern, group, iterations)
+        mask, start, moved = _search(
+            scaled, right, values, vectors, rho, pattern, group, iterations
+        )
         if moved:
             break
         rho /= 5  # the support rested at once: the penalty was too strong to move it

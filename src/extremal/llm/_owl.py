@@ -65,5 +65,3 @@ def owl_sparsities(
 def as_fraction(value: float) -> Fraction:
     """Return a sparsity with nine decimals, so that it can be written and checked exactly."""
     return Fraction(round(value * 10**9), 10**9)
-
-

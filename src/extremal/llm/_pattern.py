@@ -47,12 +47,14 @@ class Pattern:
             if not 0 < n <= m:
                 raise ValueError(f"the pattern {text} keeps {n} of {m}; it needs 0 < N <= M.")
             return cls(1 - Fraction(n, m), n, m)
-        try:
-            value = Fraction(repr(text) if isinstance(text, float) else text)
-        except (ValueError, ZeroDivisionError) as error:
+        if isinstance(text, Fraction):
+            value = text
+        elif re.fullmatch(r"-?(\d+\.?\d*|\.\d+)(e-?\d+)?", str(text)):
+            value = Fraction(str(text))  # a float as its shortest decimal
+        else:
             raise ValueError(
                 f"the pattern {text!r} is neither a sparsity such as 0.5 nor N:M such as 2:4."
-            ) from error
+            )
         if not 0 <= value < 1:
             raise ValueError(f"the sparsity {text} is outside [0, 1); 0.5 prunes half.")
         return cls(value)
@@ -75,11 +77,11 @@ class Pattern:
             )
 
     def decimal(self) -> str:
-        """Return s as a decimal of at most 60 digits, rounded so that the counts are the same."""
-        text = format(
-            Decimal(self.sparsity.numerator) / Decimal(self.sparsity.denominator), "f"
-        )
-        return text if Fraction(text) == self.sparsity else text[:30]
+        """Return s as the decimal that was written; thirds have none and are refused."""
+        text = format(Decimal(self.sparsity.numerator) / Decimal(self.sparsity.denominator), "f")
+        if Fraction(text) != self.sparsity:
+            raise ValueError(f"the sparsity {self.sparsity} has no finite decimal; give one.")
+        return text
 
     def __str__(self) -> str:
         return f"{self.n}:{self.m}" if self.structured else self.decimal()
