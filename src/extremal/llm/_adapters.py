@@ -4,7 +4,7 @@ Notation: W (outputs o, inputs d) frozen, M its mask, A (r, d), B (o, r), s = al
 
     name        weight in training            at the start           merged
     lora        W + s BA                      A Kaiming, B = 0       loses the zeros
-    lora_prune  W + s BA                      A Kaiming, B = 0       W + s M*(BA): differs from training
+    lora_prune  W + s BA                      A Kaiming, B = 0       W + s M*(BA): another
     mask_lora   W + s M*(BA)                  A Kaiming, B = 0       the same
     scale_lora  W * (BA)                      all 1/sqrt(r)          the same
     spp         W * (1 + s diag(c) P)         A Kaiming, c = 0       the same
@@ -34,10 +34,10 @@ _TILE = 1 << 24  # weights of a tile: 64 MB in float32
 
 def effective(
     kind: str,
-    W: Float[Tensor, "o d"],  # noqa: N803 - see Notation
-    M: Bool[Tensor, "o d"],  # noqa: N803
-    A: Float[Tensor, "r d"],  # noqa: N803
-    B: Float[Tensor, "o k"],  # noqa: N803
+    W: Float[Tensor, "o d"],
+    M: Bool[Tensor, "o d"],
+    A: Float[Tensor, "r d"],
+    B: Float[Tensor, "o k"],
     s: float,
     first_row: int = 0,
     rows: int | None = None,
@@ -80,16 +80,16 @@ class _Adapted(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, A: Tensor, B: Tensor,  # noqa: N803
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, A: Tensor, B: Tensor,
         zeros: Tensor, kind: str, s: float, transposed: bool, tile: int,
     ) -> Tensor:  # fmt: skip
         ctx.save_for_backward(x, weight, A, B, zeros)
         ctx.how = (kind, s, transposed, tile, bias is not None)
-        W = weight.T if transposed else weight  # noqa: N806
+        W = weight.T if transposed else weight
         rows = W.shape[0]
         y = x.new_empty(*x.shape[:-1], rows)
         for start, stop in _tiles(rows, W.shape[1], tile):
-            M = _kept(W, zeros, start, stop)  # noqa: N806
+            M = _kept(W, zeros, start, stop)
             part = effective(kind, W[start:stop], M, A, B[start:stop], s, start, rows)
             piece = None if bias is None else bias[start:stop]
             if (start, stop) == (0, rows):
@@ -99,18 +99,18 @@ class _Adapted(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
-        x, weight, A, B, zeros = ctx.saved_tensors  # noqa: N806
+        x, weight, A, B, zeros = ctx.saved_tensors
         kind, s, transposed, tile, has_bias = ctx.how
         dy = grads[0].reshape(-1, grads[0].shape[-1])
         flat = x.reshape(-1, x.shape[-1])
-        W = weight.T if transposed else weight  # noqa: N806
+        W = weight.T if transposed else weight
         rows = W.shape[0]
         need_x, _, need_bias = ctx.needs_input_grad[:3]
         dx: Tensor | None = None
-        dA, dB = torch.zeros_like(A), torch.empty_like(B)  # noqa: N806
+        dA, dB = torch.zeros_like(A), torch.empty_like(B)
         for start, stop in _tiles(rows, W.shape[1], tile):
-            M = _kept(W, zeros, start, stop)  # noqa: N806
-            G = dy[:, start:stop].T @ flat  # noqa: N806
+            M = _kept(W, zeros, start, stop)
+            G = dy[:, start:stop].T @ flat
             with torch.enable_grad():
                 a = A.detach().requires_grad_()
                 b = B[start:stop].detach().requires_grad_()
@@ -133,8 +133,8 @@ def _tiles(rows: int, columns: int, tile: int) -> list[tuple[int, int]]:
     return [(i, min(i + step, rows)) for i in range(0, rows, step)]
 
 
-def _kept(W: Tensor, zeros: Tensor, start: int, stop: int) -> Tensor:  # noqa: N803
-    M = W[start:stop] != 0  # noqa: N806
+def _kept(W: Tensor, zeros: Tensor, start: int, stop: int) -> Tensor:
+    M = W[start:stop] != 0
     if zeros.numel():
         here = zeros[(zeros[:, 0] >= start) & (zeros[:, 0] < stop)]
         M[here[:, 0] - start, here[:, 1]] = True
@@ -187,7 +187,7 @@ class AdaptedLinear(nn.Module):
         if rank < 1:
             raise ValueError(f"an adapter of rank {rank} has no weights; give 1 or more.")
         stored: Any = layer.weight
-        W = stored.detach().T if transposed else stored.detach()  # noqa: N806
+        W = stored.detach().T if transposed else stored.detach()
         if mask is None and kind != "lora":
             raise LLMError(
                 f"the adapter {kind} keeps a mask, but the layer {list(W.shape)} has none; prune "
@@ -219,14 +219,14 @@ class AdaptedLinear(nn.Module):
 
     def mask(self) -> Bool[Tensor, "o d"]:
         """Return the mask as (outputs, inputs)."""
-        W = self.weight.T if self.transposed else self.weight  # noqa: N806
+        W = self.weight.T if self.transposed else self.weight
         zeros: Any = self.zeros
         return _kept(W, zeros, 0, W.shape[0])
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the adapted layer."""
         if self.kind in ("lora", "lora_prune"):
-            W = self.weight.T if self.transposed else self.weight  # noqa: N806
+            W = self.weight.T if self.transposed else self.weight
             base = functional.linear(x, W, self.bias)
             return base + self.scaling * (x.to(self.A.dtype) @ self.A.T @ self.B.T).to(x.dtype)
         return _Adapted.apply(
@@ -251,8 +251,8 @@ class AdaptedLinear(nn.Module):
                 "merging a plain LoRA makes the layer dense again. Train mask_lora instead, use "
                 "lora_prune, or say allow_dense=True."
             )
-        W = self.weight.T if self.transposed else self.weight  # noqa: N806
-        M = self.mask()  # noqa: N806
+        W = self.weight.T if self.transposed else self.weight
+        M = self.mask()
         new = effective(self.kind, W, M, self.A, self.B, self.scaling).to(W.dtype)
         keeps = self.pruned and self.kind != "lora"
         if keeps:

@@ -16,8 +16,8 @@ from ._pattern import Pattern
 
 
 def admm(
-    W: Float[Tensor, "o d"],  # noqa: N803 - see Notation
-    H: Float[Tensor, "d d"],  # noqa: N803
+    W: Float[Tensor, "o d"],
+    H: Float[Tensor, "d d"],
     *,
     keep: Bool[Tensor, "o d"] | None = None,
     pattern: Pattern | None = None,
@@ -48,10 +48,10 @@ def admm(
     weight = W.detach().to(H.dtype)
     nu = H.diagonal().clamp_min(0).sqrt() + 1e-8
     scaled = weight * nu
-    G = H / torch.outer(nu, nu)  # noqa: N806
-    _, G, used = factor(G, damping, name)  # noqa: N806
+    gram = H / torch.outer(nu, nu)
+    _, G, used = factor(gram, damping, name)
     eye = torch.eye(G.shape[0], dtype=G.dtype, device=G.device)
-    V = torch.cholesky_inverse(torch.linalg.cholesky(G + rho * eye))  # noqa: N806
+    V = torch.cholesky_inverse(torch.linalg.cholesky(G + rho * eye))
     right = scaled @ G
     dual = torch.zeros_like(scaled)
     current = scaled
@@ -59,11 +59,11 @@ def admm(
     for t in range(iterations):
         if pattern is not None and t < max(rising, 1):
             mask = _tightened(current + dual, pattern, group, (t + 1) / max(rising, 1))
-        Z = (current + dual).masked_fill(~mask, 0)  # noqa: N806
-        dual = dual + current - Z
-        current = (right + rho * (Z - dual)) @ V
-    Z = (current + dual).masked_fill(~mask, 0)  # noqa: N806
-    return Z / nu, mask, used
+        z = (current + dual).masked_fill(~mask, 0)
+        dual = dual + current - z
+        current = (right + rho * (z - dual)) @ V
+    z = (current + dual).masked_fill(~mask, 0)
+    return z / nu, mask, used
 
 
 def _tightened(values: Tensor, pattern: Pattern, group: Group, share: float) -> Tensor:

@@ -18,8 +18,8 @@ from ._pattern import Pattern
 
 
 def alps(
-    W: Float[Tensor, "o d"],  # noqa: N803 - see Notation
-    H: Float[Tensor, "d d"],  # noqa: N803
+    W: Float[Tensor, "o d"],
+    H: Float[Tensor, "d d"],
     *,
     keep: Bool[Tensor, "o d"] | None = None,
     pattern: Pattern | None = None,
@@ -46,7 +46,7 @@ def alps(
     weight = W.detach().to(H.dtype)
     nu = H.diagonal().clamp_min(0).sqrt() + 1e-8
     scaled = weight * nu
-    G = damped(H / torch.outer(nu, nu), damping)  # noqa: N806
+    G = damped(H / torch.outer(nu, nu), damping)
     if keep is not None:
         return masked_cg(scaled, G, keep, steps=polish) / nu, keep
     assert pattern is not None
@@ -83,16 +83,16 @@ def _search(
     """One run from a starting penalty: (mask, iterate, whether the support ever moved)."""
     mask = select(scaled.abs(), pattern, group)
     size = max(int(mask.sum()), 1)
-    D = scaled.masked_fill(~mask, 0)  # noqa: N806
+    sparse = scaled.masked_fill(~mask, 0)
     dual = torch.zeros_like(scaled)
     before = mask
     moved = False
     for t in range(1, iterations + 1):
-        current = ((right - dual + rho * D) @ vectors / (values + rho)) @ vectors.T
+        current = ((right - dual + rho * sparse) @ vectors / (values + rho)) @ vectors.T
         free = current + dual / rho
         mask = select(free.abs(), pattern, group)
-        D = free.masked_fill(~mask, 0)  # noqa: N806
-        dual = dual + rho * (current - D)
+        sparse = free.masked_fill(~mask, 0)
+        dual = dual + rho * (current - sparse)
         if t % 3 == 0:
             share = int((mask ^ before).sum()) / 2 / size
             before = mask
@@ -102,4 +102,4 @@ def _search(
             if t >= 30 and share < 3e-4:
                 break
             rho *= 1.3 if share > 0.1 else 1.2 if share > 5e-3 else 1.1
-    return mask, D, moved
+    return mask, sparse, moved

@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from jaxtyping import Int
@@ -105,7 +105,7 @@ def capture(
         LLMError: The arguments of a block depend on the tokens.
     """
     model: Any = skeleton.model
-    blocks = cast("list[nn.Module]", list(skeleton.blocks))
+    blocks = list(skeleton.blocks)
     arguments: dict[int, list[Arguments]] = {}
     store: Activations | None = None
     for as_tuple in (False, True):

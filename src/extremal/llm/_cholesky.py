@@ -13,7 +13,7 @@ from ._errors import LLMError
 _TRIES = 30
 
 
-def damped(H: Tensor, damping: float) -> Tensor:  # noqa: N803 - a Gram matrix
+def damped(H: Tensor, damping: float) -> Tensor:
     """Return H + damping * mean(diag H) * I."""
     if damping == 0:
         return H
@@ -22,7 +22,7 @@ def damped(H: Tensor, damping: float) -> Tensor:  # noqa: N803 - a Gram matrix
 
 
 def factor(
-    H: Float[Tensor, "d d"],  # noqa: N803 - a Gram matrix
+    H: Float[Tensor, "d d"],
     damping: float,
     name: str = "a layer",
 ) -> tuple[Float[Tensor, "d d"], Float[Tensor, "d d"], float]:

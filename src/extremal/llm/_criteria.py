@@ -9,8 +9,8 @@ j, S the scores; the smallest go. The mask is True where a weight is kept.
     ria        (|W_ij| / its column's sum + |W_ij| / its row's sum) sqrt(n_j)^(1/2)   the row
 
 Sources: Sun, Liu, Bair, Kolter (Wanda), arXiv:2306.11695; Zhang et al. (RIA), ICLR 2024.
-Differs from the published programs: they compare with a threshold, which removes at least one weight
-too many and every tie; here exactly floor(s n) go, of equal scores the lower index first.
+Differs from the published programs: they compare with a threshold, which removes at least one
+weight too many and every tie; here exactly floor(s n) go, of equal scores the lower index first.
 """
 
 from typing import Literal
@@ -33,7 +33,7 @@ DEFAULT_GROUP: dict[str, Group] = {
 
 def score(
     criterion: str,
-    W: Float[Tensor, "o d"],  # noqa: N803 - see Notation
+    W: Float[Tensor, "o d"],
     norms: Float[Tensor, " d"] | None = None,
     *,
     generator: torch.Generator | None = None,

@@ -14,7 +14,7 @@ from ._pattern import Pattern
 
 
 def refine(
-    W: Float[Tensor, "o d"],  # noqa: N803 - see Notation
+    W: Float[Tensor, "o d"],
     keep: Bool[Tensor, "o d"],
     *,
     mean: Float[Tensor, " d"],

@@ -149,9 +149,9 @@ class ModelFolder:
             relative = file.relative_to(self.path)
             hidden = any(part.startswith(".") for part in relative.parts)
             weights = file.suffix in {".safetensors", ".bin", ".pt", ".pth", ".h5", ".msgpack"}
-            if file.is_file() and not hidden and not weights and relative.parts[0] != RUN:
-                if str(relative) not in skip:
-                    found.append(relative)
+            other = str(relative) not in skip and relative.parts[0] != RUN
+            if file.is_file() and other and not hidden and not weights:
+                found.append(relative)
         return found
 
     @property

@@ -18,8 +18,8 @@ _BYTES = 256 << 20  # of the gathered blocks H_KK at a time
 
 def layer_error(
     new: Float[Tensor, "o d"],
-    W: Float[Tensor, "o d"],  # noqa: N803 - see Notation
-    H: Float[Tensor, "d d"],  # noqa: N803
+    W: Float[Tensor, "o d"],
+    H: Float[Tensor, "d d"],
 ) -> float:
     """Return tr((new - W) H (new - W)^T), in double precision."""
     difference = (new - W).double()
@@ -27,8 +27,8 @@ def layer_error(
 
 
 def least_squares(
-    W: Float[Tensor, "o d"],  # noqa: N803 - see Notation
-    H: Float[Tensor, "d d"],  # noqa: N803
+    W: Float[Tensor, "o d"],
+    H: Float[Tensor, "d d"],
     keep: Bool[Tensor, "o d"],
     *,
     damping: float = 0.0,
@@ -65,8 +65,8 @@ def least_squares(
 
 
 def masked_cg(
-    W: Float[Tensor, "o d"],  # noqa: N803 - see Notation
-    H: Float[Tensor, "d d"],  # noqa: N803
+    W: Float[Tensor, "o d"],
+    H: Float[Tensor, "d d"],
     keep: Bool[Tensor, "o d"],
     *,
     steps: int,
@@ -96,7 +96,7 @@ def masked_cg(
     return x.masked_fill(~keep, 0)
 
 
-def _direct(W: Tensor, H: Tensor, keep: Tensor) -> Tensor | None:  # noqa: N803 - see Notation
+def _direct(W: Tensor, H: Tensor, keep: Tensor) -> Tensor | None:
     new = torch.zeros_like(W)
     target = W @ H
     counts = keep.sum(1)

@@ -65,7 +65,7 @@ def rule_of(config: PruneConfig, pattern: Pattern, criterion: str) -> str:
 
 def prune_layer(
     name: str,
-    W: Tensor,  # noqa: N803 - (outputs, inputs)
+    W: Tensor,
     pattern: Pattern,
     seen: InputStatistics | None,
     sequences: int,
@@ -90,10 +90,10 @@ def prune_layer(
         criterion, update = "magnitude", "none"
         note = f"only {seen.tokens} tokens reached it: magnitude, no update"
     norms = None if seen is None else seen.norms(sequences)
-    H = None  # noqa: N806
+    gram: Tensor | None = None
     if seen is not None and seen.products is not None and seen.tokens >= _FEW_TOKENS:
-        H = seen.gram(sequences)  # noqa: N806
-        if not bool(torch.isfinite(H).all()):
+        gram = seen.gram(sequences)
+        if not bool(torch.isfinite(gram).all()):
             raise LLMError(f"the inputs of {name} are not finite on the calibration text.")
     if norms is not None and not bool(torch.isfinite(norms).all()):
         raise LLMError(f"the inputs of {name} are not finite on the calibration text.")
@@ -101,16 +101,18 @@ def prune_layer(
     new, damping = dense, None
     solved = ""
     if criterion in ("sparsegpt", "admm", "alps"):
-        assert H is not None
+        assert gram is not None
         if criterion == "sparsegpt":
             swept = sweep(
-                dense, H, pattern, damping=config.damping, block=config.block_columns, name=name
+                dense, gram, pattern, damping=config.damping, block=config.block_columns, name=name
             )
             new, mask, damping = swept.weight, swept.keep, swept.damping
         elif criterion == "admm":
-            new, mask, damping = admm(dense, H, pattern=pattern, group=config.where, name=name)
+            new, mask, damping = admm(dense, gram, pattern=pattern, group=config.where, name=name)
         else:
-            new, mask = alps(dense, H, pattern=pattern, group=config.where, damping=config.damping)
+            new, mask = alps(
+                dense, gram, pattern=pattern, group=config.where, damping=config.damping
+            )
         solved = criterion
     elif criterion == "existing":
         mask = dense != 0
@@ -137,18 +139,18 @@ def prune_layer(
     if update == "none":
         new = new if solved else masked
     elif update != solved:
-        assert H is not None
-        new, used = _updated(update, dense, H, mask, config, name)
+        assert gram is not None
+        new, used = _updated(update, dense, gram, mask, config, name)
         damping = used if used is not None else damping
     error = after = None
-    if H is not None:
-        whole = layer_error(torch.zeros_like(dense), dense, H)
+    if gram is not None:
+        whole = layer_error(torch.zeros_like(dense), dense, gram)
         scale = 1 / whole if whole > 0 else 0.0
-        error = layer_error(masked, dense, H) * scale
-        after = layer_error(new, dense, H) * scale
-    if damping is not None and damping > max(config.damping, 0.1 * (update == "admm")):
-        if not (criterion == "admm" and damping <= 0.1):
-            note = f"the Gram matrix needed damping {damping:g}"
+        error = layer_error(masked, dense, gram) * scale
+        after = layer_error(new, dense, gram) * scale
+    usual = 0.1 if "admm" in (update, criterion) else config.damping
+    if damping is not None and damping > usual:
+        note = f"the Gram matrix needed damping {damping:g}"
     if not bool(torch.isfinite(new).all()):
         raise LLMError(f"the update {update} of {name} is not finite; raise --damping.")
     report = LayerReport(
@@ -162,7 +164,7 @@ def prune_layer(
 def _updated(
     update: str,
     dense: Tensor,
-    H: Tensor,  # noqa: N803
+    H: Tensor,
     mask: Tensor,
     config: PruneConfig,
     name: str,

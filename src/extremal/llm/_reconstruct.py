@@ -250,12 +250,12 @@ def _fit(
     if full:
         for layer in layers:
             name = f"{layer.name}.weight"
-            parameters[name] = layer.module.weight  # pyright: ignore
+            parameters[name] = layer.stored
             mask = masks[layer.name]
             held[name] = mask.T if layer.transposed else mask
             lrs[name] = rate("full")
     start = {n: p.detach().clone() for n, p in parameters.items()}
-    weights = {x.name: x.module.weight.detach().clone() for x in layers} if adapter else {}  # pyright: ignore
+    weights = {x.name: x.stored.detach().clone() for x in layers} if adapter else {}
     before = _error(forward, target, len(inputs), config.micro_batch)
     if adapter is not None:
         adapters = attach(
@@ -289,7 +289,7 @@ def _fit(
                 parameters[name].copy_(value)
             for layer in layers:
                 if layer.name in weights:
-                    layer.module.weight.copy_(weights[layer.name])  # pyright: ignore
+                    layer.stored.copy_(weights[layer.name])
     return Repaired(part, before, after if kept else before, kept, steps)
 
 

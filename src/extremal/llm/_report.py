@@ -47,7 +47,8 @@ def write_prune_report(out: Path, result: "LLMPruned") -> None:
             ["layer", "outputs", "inputs", "rule", "pruned", "error masked", "error updated",
              "note"],
             [
-                [x.name, *x.shape, x.rule, x.pruned, x.error_masked, x.error_updated, x.note or None]
+                [x.name, *x.shape, x.rule, x.pruned, x.error_masked, x.error_updated,
+                 x.note or None]
                 for x in result.layers
             ],
             "Errors are those of the layer's outputs on the calibration text, over the outputs' "
@@ -76,7 +77,7 @@ def _errors(result: "LLMPruned") -> Picture | None:
         axes.plot(range(len(same)), before, "o:", color=color, alpha=0.45)
         axes.plot(range(len(same)), after, "o-", color=color, label=kind)
     axes.set_xlabel("block")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.set_xticks(range(max(len(layers) // len(kinds), 1)))
     axes.set_ylabel("relative layer error")
     axes.set_ylim(bottom=0)
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))

@@ -43,10 +43,10 @@ class Layer:
         return stored.T if self.transposed else stored
 
     @property
-    def bare(self) -> bool:
-        """Whether the module holds its weight now."""
-        weight: Any = self.module.weight
-        return bool(weight.is_meta)
+    def stored(self) -> nn.Parameter:
+        """The weight as the module stores it."""
+        stored: Any = self.module.weight
+        return stored
 
 
 class Skeleton:
@@ -125,7 +125,7 @@ class Skeleton:
             if self.blocks_name.split(".")[-1] + "." in t and len(stored[t].shape) >= 2
         ]
         if missing or unused:
-            what = f"lacks {missing[0]}" if missing else f"has no place for {sorted(unused)[0]}"
+            what = f"lacks {missing[0]}" if missing else f"has no place for {min(unused)}"
             raise LLMError(
                 f"the model of {self.folder.path} and its weights do not fit: it {what}. Fused "
                 "or converted layouts (mixtures of experts among them) are not supported."
@@ -158,13 +158,13 @@ class Skeleton:
                 found.append(Layer(name, tensor, module, not isinstance(module, nn.Linear)))
         for inner, parameter in self.blocks[block].named_parameters():
             name = f"{root}.{inner}"
-            if parameter.dim() >= 2 and name not in covered:
-                if not any(fnmatchcase(name, glob) for glob in skip):
-                    raise LLMError(
-                        f"{name} of shape {list(parameter.shape)} is a matrix in no linear layer "
-                        "(fused experts, for instance) and would stay dense. Say so with "
-                        f"--skip '*.{inner}', or prune another model."
-                    )
+            passed_over = parameter.dim() >= 2 and name not in covered
+            if passed_over and not any(fnmatchcase(name, glob) for glob in skip):
+                raise LLMError(
+                    f"{name} of shape {list(parameter.shape)} is a matrix in no linear layer "
+                    "(fused experts, for instance) and would stay dense. Say so with "
+                    f"--skip '*.{inner}', or prune another model."
+                )
         return found
 
     def load(self, module: nn.Module, name: str) -> None:

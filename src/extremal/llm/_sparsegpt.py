@@ -2,8 +2,8 @@
 
 Notation: W (outputs, inputs), H the damped Gram matrix of the inputs, U upper with H^-1 = U^T U.
 Source: Frantar, Alistarh, arXiv:2301.00774. Facts that the tests hold: the sum of e^2 is the error
-tr(dW H dW^T); the weights left of a pruned column get no compensation, so the error is at least that
-of least squares on the same mask.
+tr(dW H dW^T); the weights left of a pruned column get no compensation, so the error is at least
+that of least squares on the same mask.
 Differs from the published program: exact counts in every slab; the mask is returned and never read
 off the zeros; a failed Cholesky doubles the damping and says so.
 """
@@ -37,24 +37,24 @@ class Swept:
 
 
 def upper_factor(
-    H: Float[Tensor, "d d"],  # noqa: N803 - see Notation
+    H: Float[Tensor, "d d"],
     damping: float,
     name: str = "a layer",
 ) -> tuple[Float[Tensor, "d d"], float]:
     """Return (U, damping used) with (H + damping)^-1 = U^T U."""
-    lower, matrix, used = factor(H, damping, name)
+    lower, _, used = factor(H, damping, name)
     inverse = torch.cholesky_inverse(lower)
     upper, failed = torch.linalg.cholesky_ex(inverse, upper=True)
     while bool(failed):  # the inverse lost its definiteness to rounding
         used = max(2 * used, 1e-6)
-        lower, matrix, used = factor(H, used, name)
+        lower, _, used = factor(H, used, name)
         upper, failed = torch.linalg.cholesky_ex(torch.cholesky_inverse(lower), upper=True)
     return upper, used
 
 
 def sweep(
-    W: Float[Tensor, "o d"],  # noqa: N803 - see Notation
-    H: Float[Tensor, "d d"],  # noqa: N803
+    W: Float[Tensor, "o d"],
+    H: Float[Tensor, "d d"],
     pattern: Pattern,
     *,
     keep: Bool[Tensor, "o d"] | None = None,
@@ -79,10 +79,8 @@ def sweep(
     weight = W.detach().to(H.dtype).clone()
     dead = H.diagonal() == 0
     if bool(dead.any()):
-        H = H.clone()
-        H.diagonal()[dead] = 1
         weight[:, dead] = 0
-    upper, used = upper_factor(H, damping, name)
+    upper, used = upper_factor(H + torch.diag(dead.to(H.dtype)), damping, name)
     diagonal = upper.diagonal()
     columns = weight.shape[1]
     mask = torch.ones_like(weight, dtype=torch.bool) if keep is None else keep.clone()

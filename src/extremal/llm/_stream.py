@@ -2,8 +2,8 @@
 
 For every unit of blocks: load; dense targets before any weight is touched; statistics of the inputs
 on the pruned chain; masks and updates; repair; write into the output shards; propagate; replace the
-journal. A run that is killed anywhere repeats at most one unit, from files that are whole, and gives
-the same bytes: nothing random has a state, every stream is derived from the seed and a name.
+journal. A run that is killed anywhere repeats at most one unit, from files that are whole, and
+gives the same bytes: nothing random has a state, every stream is derived from the seed and a name.
 """
 
 import resource
@@ -440,7 +440,7 @@ class Stream:
             if statistics.products is None:
                 self._set(layer, pruned[layer.name])
                 continue
-            H = statistics.gram(len(self.ids) if self.ids is not None else 1)  # noqa: N806
+            H = statistics.gram(len(self.ids) if self.ids is not None else 1)
             new, _ = least_squares(
                 dense, H, masks[layer.name], damping=self.config.damping, name=layer.name
             )

@@ -1,11 +1,12 @@
 """Training few parameters: which ones, the rates, and AdamW with float32 masters.
 
-Groups, freely combined: "bias" (every bias), "norm" (weight and bias of every normalisation layer),
-"head" (a LoRA on the output layer), one adapter of `_adapters.KINDS` on the pruned layers, or "full"
-(every weight, pruned ones held at zero).
+Groups, freely combined: "bias" (every bias), "norm" (weight and bias of every normalisation
+layer), "head" (a LoRA on the output layer), one adapter of `_adapters.KINDS` on the pruned layers,
+or "full" (every weight, pruned ones held at zero).
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -87,8 +88,8 @@ def trainable_count(model: nn.Module, groups: Sequence[str], *, rank: int = 16) 
                     1 if adapter == "spp" else rank
                 )
     if "head" in groups:
-        head = model.get_output_embeddings()  # pyright: ignore[reportCallIssue]
-        total += rank * sum(head.weight.shape)  # pyright: ignore
+        network: Any = model
+        total += rank * sum(network.get_output_embeddings().weight.shape)
     return total
 
 
