@@ -122,11 +122,6 @@ class PruneConfig:
             raise ValueError("samples, micro_batch and batch_size must be 1 or more.")
         if self.damping < 0 or self.rank < 1:
             raise ValueError("damping must not be negative and rank must be 1 or more.")
-        if self.needs_text and self.calibration is None:
-            raise ValueError(
-                f"criterion {self.criterion}, update {self.update}, repair {self.repair} need "
-                "calibration text: give --calibration FILE."
-            )
 
     @property
     def base(self) -> str:

@@ -159,6 +159,11 @@ def prune(
     settings = resolve(PruneConfig, config, options)
     if out is None:
         raise ValueError("prune writes a model folder: give out, or --out FOLDER.")
+    if settings.needs_text and settings.calibration is None:
+        raise ValueError(
+            f"criterion {settings.criterion}, update {settings.update}, repair {settings.repair} "
+            "need calibration text: give --calibration FILE."
+        )
     out = Path(out)
     folder = ModelFolder(model)
     if out.resolve() == folder.path.resolve():
