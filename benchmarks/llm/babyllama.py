@@ -251,9 +251,9 @@ def orders(records: list[dict[str, Any]]) -> Table:
     for r in records:
         about = r["configuration"]
         if r["status"] == "done" and about["part"] != "dense":
-            found.setdefault((about["part"], about["method"]), {})[
-                about["pattern"], r["seed"]
-            ] = mean(r["samples"]["held out"])
+            found.setdefault((about["part"], about["method"]), {})[about["pattern"], r["seed"]] = (
+                mean(r["samples"]["held out"])
+            )
     full = "block, full"
     checks = [
         ("full <= mask_lora", ("retrain", "full"), ("retrain", "mask_lora")),

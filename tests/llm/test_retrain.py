@@ -2,12 +2,10 @@
 
 import json
 import math
-import os
 import shutil
-import signal
 import subprocess
 import sys
-from types import SimpleNamespace
+from pathlib import Path
 
 import pytest
 import torch
@@ -149,24 +147,35 @@ KILLER = """
 import os, signal, sys
 from extremal import llm
 from extremal.llm import _retrain
-if sys.argv[1] == "1":
-    _retrain._crash_point = lambda name: os.kill(os.getpid(), signal.SIGKILL)
-llm.retrain(sys.argv[2], out=sys.argv[3], text=sys.argv[4], steps=6, batch_size=2, window=16,
-            save_every=2, resume=os.path.exists(sys.argv[3]), threads=1)
+from extremal.llm._text import tokenizer_of
+import torch
+# What every attempt imports, once, before the forks.
+torch.set_num_threads(1)
+tokenizer_of(sys.argv[1])
+_retrain.load_model(sys.argv[1], torch.device("cpu"))
+
+def attempt(out, kill):
+    if kill:
+        _retrain._crash_point = lambda name: os.kill(os.getpid(), signal.SIGKILL)
+    llm.retrain(sys.argv[1], out=out, text=sys.argv[2], steps=6, batch_size=2, window=16,
+                save_every=2, resume=os.path.exists(out), threads=1)
+
+for out, kill in ((sys.argv[3], 0), (sys.argv[4], 1), (sys.argv[4], 1), (sys.argv[4], 0)):
+    child = os.fork()
+    if child == 0:
+        attempt(out, kill)
+        os._exit(0)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
 
 
 def test_a_killed_training_resumes_to_the_same_bytes(pruned, tmp_path, text):
-    def go(kill, out):
-        words = [sys.executable, "-c", KILLER, str(kill), str(pruned), str(out), text]
-        return subprocess.run(words, env=dict(os.environ), check=False).returncode
-
-    assert go(0, tmp_path / "whole") == 0
-    assert go(1, tmp_path / "killed") == -signal.SIGKILL
-    assert go(1, tmp_path / "killed") == -signal.SIGKILL
-    assert go(0, tmp_path / "killed") == 0
-    for name in [*ModelFolder(tmp_path / "whole").files, "certificate.json"]:
-        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "killed" / name).read_bytes()
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    words = [sys.executable, "-c", KILLER, str(pruned), text, str(whole), str(killed)]
+    found = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert found.stdout.split() == ["0", "-9", "-9", "0"], found.stderr[-2000:]
+    for name in [*ModelFolder(whole).files, "certificate.json"]:
+        assert (whole / name).read_bytes() == (killed / name).read_bytes()
 
 
 # Evaluation --------------------------------------------------------------------------------------
@@ -190,8 +199,6 @@ def test_perplexity_agrees_with_transformers(tiny, text, tmp_path):
     found = llm.evaluate(tiny, text=text, window=16, prompt="abc", new_tokens=5, dense=str(tiny))
     model = transformers.AutoModelForCausalLM.from_pretrained(tiny).eval()
     tokenizer = transformers.AutoTokenizer.from_pretrained(tiny)
-    from pathlib import Path
-
     ids = torch.tensor(tokenizer(Path(text).read_text(), add_special_tokens=False)["input_ids"])
     windows = ids[: len(ids) // 16 * 16].reshape(-1, 16)
     with torch.no_grad():

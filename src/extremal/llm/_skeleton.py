@@ -89,6 +89,7 @@ class Skeleton:
     def _match(self) -> dict[str, str]:
         prefix = getattr(self.model, "base_model_prefix", "")
         stored = self.folder.tensors
+        renamed = _renamed(self.model, list(stored))
         found: dict[str, str] = {}
         missing: list[str] = []
         first: dict[int, str] = {}
@@ -98,8 +99,8 @@ class Skeleton:
             *self.model.named_buffers(),
         ):
             for spelling in (name, name.removeprefix(f"{prefix}."), f"{prefix}.{name}"):
-                if spelling in stored:
-                    found[name] = spelling
+                if spelling in renamed:
+                    found[name] = renamed[spelling]
                     break
             else:
                 if isinstance(value, nn.Parameter):
@@ -221,6 +222,27 @@ class Skeleton:
                 handle.remove()
             for module in loaded:
                 self.drop(module)
+
+
+def _renamed(model: nn.Module, stored: list[str]) -> dict[str, str]:
+    """Return the model's name of each stored tensor, where transformers renames some on loading.
+
+    Only renames are followed. A conversion that joins or splits tensors leaves names without a
+    place, which is refused afterwards.
+    """
+    try:
+        from transformers.conversion_mapping import get_model_conversion_mapping
+        from transformers.core_model_loading import WeightRenaming
+    except ImportError:  # before transformers 5 names are kept
+        return {name: name for name in stored}
+    steps = [t for t in get_model_conversion_mapping(model) if isinstance(t, WeightRenaming)]  # pyright: ignore[reportArgumentType]
+    found: dict[str, str] = {}
+    for name in sorted(stored):
+        now = name
+        for step in steps:
+            now = step.rename_source_key(now)[0]
+        found[now] = name
+    return found
 
 
 def find_blocks(model: nn.Module) -> tuple[str, nn.ModuleList]:
