@@ -208,9 +208,9 @@ def test_perplexity_agrees_with_transformers(tiny, text, tmp_path):
     assert len(found.continuation) == 5
     assert "tokenised once" in found.table().as_text()
     assert found.tokens == len(ids)
+    short = tmp_path / "short.txt"
+    short.write_text("abc")
     with pytest.raises(LLMError, match="too few for one window"):
-        short = tmp_path / "short.txt"
-        short.write_text("abc")
         llm.evaluate(tiny, text=str(short), window=16)
     with pytest.raises(ValueError, match="needs text"):
         llm.evaluate(tiny)

@@ -120,7 +120,7 @@ def pack(
         stored: dict[str, Tensor] = {}
         bits: list[str] = []
         with safe_open(source, framework="pt") as handle:
-            for name in handle.keys():  # noqa: SIM118 - not a mapping
+            for name in sorted(handle.keys()):  # their own order changes from process to process
                 tensor = handle.get_tensor(name)
                 alive = _bits_of(tensor) != 0
                 sparse = tensor.dim() == 2 and tensor.is_floating_point()

@@ -84,7 +84,7 @@ class ModelFolder:
                     f"{self.path / file} cannot be read as safetensors ({error}); copy it again."
                 ) from error
             self._open[file] = handle
-            for name in handle.keys():  # noqa: SIM118 - not a mapping
+            for name in sorted(handle.keys()):  # their own order changes from process to process
                 piece = handle.get_slice(name)
                 if piece.get_dtype() not in _DTYPES:
                     raise LLMError(
