@@ -1,4 +1,4 @@
-"""Peak memory does not grow with depth: 6 and 24 blocks of one width differ by less than a block."""
+"""Peak memory does not grow with depth: 6 and 24 blocks differ by less than one block."""
 
 import subprocess
 import sys
