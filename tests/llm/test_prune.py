@@ -15,7 +15,7 @@ from extremal.lab import RunError
 from extremal.llm import LLMError
 from extremal.llm._bits import unpack_bits
 from extremal.llm._criteria import score, select
-from extremal.llm._folder import ModelFolder
+from extremal.llm._folder import ModelFolder, tensor_sha256
 from extremal.llm._pattern import Pattern
 from extremal.llm._skeleton import Skeleton, find_blocks
 from extremal.llm._text import draw_windows, tokenizer_of
@@ -245,6 +245,13 @@ def test_skip_preserve_and_existing(tiny, tmp_path, text):
     for name, keep in masks_of(tmp_path / "a").items():
         assert torch.equal(masks_of(tmp_path / "d")[name], keep)
     assert verify.file(same.certificate).accepted
+
+
+def test_the_parent_table_holds_the_dense_weights(tiny, tmp_path):
+    prune(tiny, tmp_path / "out", criterion="magnitude")
+    parent = json.loads((tmp_path / "out" / "run" / "parent.json").read_text())["tensors"]
+    for name, value in tensors(tiny).items():
+        assert parent[name]["sha256"] == tensor_sha256(value)
 
 
 def test_memory_holds_one_block_and_what_is_outside_is_dropped(tiny, tmp_path):

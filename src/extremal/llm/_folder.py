@@ -130,8 +130,9 @@ class ModelFolder:
         return files
 
     def read(self, name: str) -> Tensor:
-        """Return one tensor, read now."""
-        return self._open[self.tensors[name].file].get_tensor(name)
+        """Return a copy of one tensor, read now."""
+        # Without the clone it may share the mapped file: changing it would change later reads.
+        return self._open[self.tensors[name].file].get_tensor(name).clone()
 
     def sha256(self, name: str) -> str:
         """Return the SHA-256 of a tensor's bytes."""

@@ -303,7 +303,7 @@ class _Session:
             warmup=config.warmup,
         )  # fmt: skip
         if config.checkpointing:
-            network.gradient_checkpointing_enable()  # pyright: ignore[reportCallIssue]
+            _checkpointing(network, "enable")
 
     def _small(self) -> dict[str, nn.Parameter]:
         return dict(self.network.named_parameters())
@@ -328,7 +328,7 @@ class _Session:
         """Merge what was attached."""
         self.trainer.release()
         if self.config.checkpointing:
-            self.network.gradient_checkpointing_disable()  # pyright: ignore[reportCallIssue]
+            _checkpointing(self.network, "disable")
         merge(self.network, self.adapters, allow_dense=self.config.allow_dense)
         merge(self.network, self.head)
 
@@ -370,6 +370,14 @@ def _train(session: _Session, ids: Tensor, run: Run) -> tuple[list[float], float
                 save_tensors(file, {**trainer.state(), **log})
                 _crash_point("checkpoint")
     return losses, spent + time.perf_counter() - begun
+
+
+def _checkpointing(network: Any, what: str) -> None:
+    """Turn gradient checkpointing on or off; transformers 6 renames the switch."""
+    for name in (f"activation_checkpointing_{what}", f"gradient_checkpointing_{what}"):
+        if hasattr(network, name):
+            getattr(network, name)()
+            return
 
 
 def _crash_point(name: str) -> None:
