@@ -34,6 +34,16 @@ AREAS: dict[str, tuple[str, dict[str, str]]] = {
             "soup": "prune, retrain several times from there, and average",
         },
     ),
+    "llm": (
+        "prune language models in a stream, repair them, save a plain folder",
+        {
+            "prune": "prune a Hugging Face causal language model block by block",
+            "retrain": "train few parameters of a pruned model, zeros kept",
+            "evaluate": "measure the perplexity of a model on a text",
+            "pack": "write a pruned folder without its zeros",
+            "unpack": "write a packed folder as the dense folder it came from",
+        },
+    ),
 }
 TOP = {
     "demo": "the main job and one checkable answer from every area",
@@ -58,6 +68,23 @@ _PAPERS = {
         "Pedregosa, Negiar, Askari, Jaggi: Linearly convergent Frank-Wolfe with backtracking "
         "line-search. AISTATS 2020.",
         "Argyriou, Foygel, Srebro: Sparse prediction with the k-support norm. NeurIPS 2012.",
+    ),
+    "llm": (
+        "Zimmer, Andoni, Spiegel, Pokutta: PERP: Rethinking the Prune-Retrain Paradigm in the Era "
+        "of LLMs. arXiv:2312.15230 (parameter-efficient retraining, MaskLoRA, ScaleLoRA).",
+        "Wagner, Roux, Zimmer, Pokutta: A Free Lunch in LLM Compression: Revisiting Retraining "
+        "after Pruning. arXiv:2510.14444 (reconstruction).",
+        "Sun, Liu, Bair, Kolter: A Simple and Effective Pruning Approach for Large Language "
+        "Models. arXiv:2306.11695 (Wanda).",
+        "Frantar, Alistarh: SparseGPT. arXiv:2301.00774.",
+        "Zhang et al.: Plug-and-Play: An Efficient Post-Training Pruning Method for Large "
+        "Language Models. ICLR 2024 (RIA).",
+        "Yin et al.: Outlier Weighed Layerwise Sparsity. arXiv:2310.05175 (OWL).",
+        "Zhang et al.: Dynamic Sparse No Training. arXiv:2310.08915 (DSnoT).",
+        "Boža: Fast and Effective Weight Update for Pruned Large Language Models. "
+        "arXiv:2401.02938 (ADMM).",
+        "Meng, Behdin, Wang, Mazumder: ALPS. arXiv:2406.07831.",
+        "Lu et al.: SPP: Sparsity-Preserved Parameter-Efficient Fine-Tuning. arXiv:2405.16057.",
     ),
     "pruning": (
         "Zimmer, Spiegel, Pokutta: How I Learned to Stop Worrying and Love Retraining. "

@@ -1,0 +1,116 @@
+"""Which weights go: scores, and their exact selection within a group.
+
+Notation: W (outputs, inputs) is a weight, n_j the mean over sequences of the squared norm of input
+j, S the scores; the smallest go. The mask is True where a weight is kept.
+
+    random     uniform numbers                       group: the whole matrix
+    magnitude  |W|                                   group: the whole matrix
+    wanda      |W_ij| sqrt(n_j)                      group: the row
+    ria        (|W_ij| / its column's sum + |W_ij| / its row's sum) sqrt(n_j)^(1/2)   the row
+
+Sources: Sun, Liu, Bair, Kolter (Wanda), arXiv:2306.11695; Zhang et al. (RIA), ICLR 2024.
+Differs from the published programs: they compare with a threshold, which removes at least one
+weight too many and every tie; here exactly floor(s n) go, of equal scores the lower index first.
+"""
+
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from ._pattern import Pattern
+
+Group = Literal["row", "tensor"]
+SCORES = ("random", "magnitude", "wanda", "ria")
+DEFAULT_GROUP: dict[str, Group] = {
+    "random": "tensor",
+    "magnitude": "tensor",
+    "wanda": "row",
+    "ria": "row",
+}
+
+
+def score(
+    criterion: str,
+    W: Float[Tensor, "o d"],
+    norms: Float[Tensor, " d"] | None = None,
+    *,
+    generator: torch.Generator | None = None,
+) -> Float[Tensor, "o d"]:
+    """Return the scores of a weight; the smallest are to go.
+
+    Args:
+        criterion: One of `SCORES`.
+        W: The weight.
+        norms: Mean squared norms of the inputs, for "wanda" and "ria".
+        generator: For "random".
+
+    Raises:
+        ValueError: There is no such criterion, or it needs norms.
+    """
+    size = W.detach().abs().float()
+    if criterion == "random":
+        return torch.rand(W.shape, generator=generator).to(W.device)
+    if criterion == "magnitude":
+        return size
+    if criterion not in SCORES:
+        raise ValueError(f"there is no criterion {criterion!r}; scores are {', '.join(SCORES)}.")
+    if norms is None:
+        raise ValueError(f"{criterion} needs the norms of the inputs; give calibration text.")
+    if criterion == "wanda":
+        return size * norms.float().sqrt()
+    tiny = torch.finfo(torch.float32).tiny  # an all-zero row or column scores 0, not NaN
+    relative = size / size.sum(0).clamp_min(tiny) + size / size.sum(1, True).clamp_min(tiny)
+    return relative * norms.float().sqrt().sqrt()
+
+
+def select(
+    scores: Float[Tensor, "o d"], pattern: Pattern, group: Group = "row"
+) -> Bool[Tensor, "o d"]:
+    """Return the mask that prunes the smallest scores, exactly as many as the pattern says.
+
+    Args:
+        scores: Any real numbers.
+        pattern: N:M compares within its groups; a sparsity within `group`.
+        group: "row" (each output by itself) or "tensor" (all together).
+
+    Example:
+        >>> select(torch.tensor([[1.0, 8.0, 3.0, 8.0], [4.0, 4.0, 2.0, 2.0]]), Pattern.parse(0.5))
+        tensor([[False,  True, False,  True],
+                [ True,  True, False, False]])
+    """
+    if pattern.structured:
+        return _drop(scores.reshape(-1, pattern.m), pattern.m - pattern.n).reshape(scores.shape)
+    if group == "row":
+        return _drop(scores, pattern.count(scores.shape[1]))
+    return _drop(scores.reshape(1, -1), pattern.count(scores.numel())).reshape(scores.shape)
+
+
+def select_by_mass(
+    scores: Float[Tensor, "o d"], sparsity: float, *, within: float = 1e-3
+) -> Bool[Tensor, "o d"]:
+    """Wanda's variant: each row loses its smallest scores up to a share of the row's sum.
+
+    The share is bisected in [0, 0.8] from 0.4 until the sparsity is `within` the wanted one; rows
+    may differ in their counts.
+    """
+    ordered, order = scores.sort(dim=1, stable=True)
+    mass = ordered.cumsum(1)
+    low, high, share = 0.0, 0.8, 0.4
+    keep = torch.ones_like(scores, dtype=torch.bool)
+    for _ in range(60):
+        keep_sorted = mass > share * mass[:, -1:]
+        keep = torch.empty_like(keep_sorted).scatter_(1, order, keep_sorted)
+        found = 1 - float(keep.float().mean())
+        if abs(found - sparsity) <= within:
+            break
+        low, high = (share, high) if found < sparsity else (low, share)
+        share = (low + high) / 2
+    return keep
+
+
+def _drop(scores: Tensor, count: int) -> Tensor:
+    order = scores.argsort(dim=1, stable=True)
+    keep = torch.ones_like(scores, dtype=torch.bool)
+    return keep.scatter_(1, order[:, :count], False)

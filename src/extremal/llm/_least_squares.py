@@ -1,0 +1,117 @@
+"""The best weights for a given mask: for each output a least-squares problem of its own.
+
+Notation: w is a row of W, K the inputs it keeps, H the Gram matrix: w_K = (H_KK)^-1 (H w)_K.
+Rows with equally many kept inputs are solved together, in float64; above `_DIRECT` inputs by
+conjugate gradients, which need only products with H.
+"""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from ._cholesky import damped
+from ._errors import LLMError
+
+_DIRECT = 2048
+_BYTES = 256 << 20  # of the gathered blocks H_KK at a time
+
+
+def layer_error(
+    new: Float[Tensor, "o d"],
+    W: Float[Tensor, "o d"],
+    H: Float[Tensor, "d d"],
+) -> float:
+    """Return tr((new - W) H (new - W)^T), in double precision."""
+    difference = (new - W).double()
+    return float(((difference @ H.double()) * difference).sum())
+
+
+def least_squares(
+    W: Float[Tensor, "o d"],
+    H: Float[Tensor, "d d"],
+    keep: Bool[Tensor, "o d"],
+    *,
+    damping: float = 0.0,
+    name: str = "a layer",
+) -> tuple[Float[Tensor, "o d"], float]:
+    """Return (the optimal weights on the mask, the damping that was needed).
+
+    Args:
+        W: The dense weight.
+        H: Gram matrix of its inputs, any positive scale.
+        keep: The mask.
+        damping: Times the mean of H's diagonal, added to it. With 0 a singular problem is solved
+            with the least damping that works, doubled from 1e-6.
+        name: For messages.
+
+    Raises:
+        LLMError: No damping helps.
+
+    Cost: a Cholesky factor of |K| x |K| for every row.
+    """
+    used = damping
+    for _ in range(30):
+        matrix = damped(H.double(), used)
+        if W.shape[1] > _DIRECT:
+            return masked_cg(W.double(), matrix, keep, steps=500).to(W.dtype), used
+        new = _direct(W.double(), matrix, keep)
+        if new is not None:
+            return new.to(W.dtype), used
+        used = max(2 * used, 1e-6)
+    raise LLMError(
+        f"the least-squares problems of {name} are singular even with damping {used:g}; give "
+        "more calibration text."
+    )
+
+
+def masked_cg(
+    W: Float[Tensor, "o d"],
+    H: Float[Tensor, "d d"],
+    keep: Bool[Tensor, "o d"],
+    *,
+    steps: int,
+    start: Float[Tensor, "o d"] | None = None,
+    tolerance: float = 1e-10,
+) -> Float[Tensor, "o d"]:
+    """Conjugate gradients on the kept weights of all rows at once, scaled by H's diagonal."""
+    x = (W if start is None else start).masked_fill(~keep, 0)
+    scale = H.diagonal().clamp_min(torch.finfo(H.dtype).tiny)
+    residual = ((W - x) @ H).masked_fill(~keep, 0)
+    z = residual / scale
+    p = z.clone()
+    rz = (residual * z).sum(1, keepdim=True)
+    goal = tolerance * rz.clamp_min(torch.finfo(H.dtype).tiny)
+    for _ in range(steps):
+        if bool((rz <= goal).all()):
+            break
+        hp = (p @ H).masked_fill(~keep, 0)
+        curvature = (p * hp).sum(1, keepdim=True)
+        alpha = torch.where(curvature > 0, rz / curvature, 0)
+        x += alpha * p
+        residual -= alpha * hp
+        z = residual / scale
+        new = (residual * z).sum(1, keepdim=True)
+        p = z + torch.where(rz > 0, new / rz, 0) * p
+        rz = new
+    return x.masked_fill(~keep, 0)
+
+
+def _direct(W: Tensor, H: Tensor, keep: Tensor) -> Tensor | None:
+    new = torch.zeros_like(W)
+    target = W @ H
+    counts = keep.sum(1)
+    for count in counts.unique().tolist():
+        if count == 0:
+            continue
+        rows = (counts == count).nonzero().squeeze(1)
+        chunk = max(1, _BYTES // (8 * count * count))
+        for part in rows.split(chunk):
+            index = keep[part].nonzero()[:, 1].reshape(len(part), count)
+            blocks = H[index[:, :, None], index[:, None, :]]
+            lower, failed = torch.linalg.cholesky_ex(blocks)
+            if bool(failed.any()):
+                return None
+            right = target[part].gather(1, index)
+            solved = torch.cholesky_solve(right.unsqueeze(2), lower).squeeze(2)
+            new[part] = new[part].scatter(1, index, solved)
+    return new
