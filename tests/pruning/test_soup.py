@@ -239,12 +239,22 @@ def test_two_processes_give_the_same_bytes(calm, dense, tmp_path):
 
 
 @SLOW
+@pytest.mark.timeout(1200)
 def test_a_local_ray_cluster_gives_the_same_bytes(calm, dense, tmp_path):
-    pytest.importorskip("ray")
+    ray = pytest.importorskip("ray")
     out = tmp_path / "ray"
+    path = os.pathsep.join(p for p in sys.path if p)
+    variables = {"OMP_NUM_THREADS": "1", "PYTHONPATH": path}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of Ray's own
-        soup(dense, **QUICK, out=out, executor="ray", workers=2)
+        ray.init(
+            "local", num_cpus=2, include_dashboard=False, configure_logging=False,
+            log_to_driver=False, runtime_env={"env_vars": variables},
+        )  # fmt: skip
+        try:
+            soup(dense, **QUICK, out=out, executor="ray", workers=2)
+        finally:
+            ray.shutdown()
     assert files(out) == files(calm.path)
 
 
@@ -274,6 +284,7 @@ if __name__ == "__main__":
 
 
 @SLOW
+@pytest.mark.timeout(1800)
 def test_kill_the_whole_group_at_random_moments_and_resume(calm, tmp_path):
     """Kill -9 of the process group, workers included; the end has the bytes of a calm run."""
     out = tmp_path / "stormy"
