@@ -1,6 +1,6 @@
 """After one-shot pruning, which retraining schedule recovers most on a short budget?
 
-Run:      python benchmarks/pruning/cifar_schedules.py --data cifar10-jpeg.tar.xz
+Run:      python benchmarks/pruning/cifar_schedules.py --data PATH
 Expect:   CLR, LLR and ALLR (a large rate that falls to almost 0) above FT (the last, small rate);
           the gap grows with sparsity. LRW and FT repeat the small end of a stepped schedule.
 Fairness: one dense network for all; the same budget, batch order and weight decay for every
@@ -29,7 +29,7 @@ SCHEDULES = ("ft", "lrw", "slr", "clr", "llr", "allr")
 class Options:
     """What is compared."""
 
-    data: Path
+    data: Path = Path("../shared/data/cifar10-jpeg.tar.xz")
     """CIFAR-10, in any form that `training.load_data` reads."""
     model: str = "resnet20"
     train_size: int = 10_000
@@ -164,6 +164,9 @@ def table(records: list[dict[str, Any]]) -> Table:
 def main() -> None:
     """Run what is not yet recorded, then print the table."""
     options = tyro.cli(Options)
+    if not options.data.exists():
+        print(f"left out: there is no CIFAR-10 at {options.data}; give --data PATH")
+        return
     dense_run(options)
     jobs = [
         Job(options, sparsity, schedule, seed)

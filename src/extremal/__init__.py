@@ -9,10 +9,19 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from . import demo, lab, llm, pruning, training, verify
+    from . import demo, frankwolfe, lab, llm, pruning, training, verify
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "demo", "lab", "llm", "pruning", "training", "verify"]
+__all__ = [
+    "__version__",
+    "demo",
+    "frankwolfe",
+    "lab",
+    "llm",
+    "pruning",
+    "training",
+    "verify",
+]
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -23,9 +23,16 @@ AREAS: dict[str, tuple[str, dict[str, str]]] = {
         "data sets, networks and one readable training loop",
         {"fit": "train a network"},
     ),
+    "frankwolfe": (
+        "convex regions, optimizers over them, optima with certificates",
+        {"minimize": "minimise a convex function over a region"},
+    ),
     "pruning": (
         "prune and retrain, with exact counts",
-        {"prune": "prune a trained network to a stated sparsity and retrain it"},
+        {
+            "prune": "prune a trained network to a stated sparsity and retrain it",
+            "soup": "prune, retrain several times from there, and average",
+        },
     ),
     "llm": (
         "prune language models in a stream, repair them, save a plain folder",
@@ -45,6 +52,23 @@ TOP = {
 }
 
 _PAPERS = {
+    "frankwolfe": (
+        "Pokutta, Spiegel, Zimmer: Deep neural network training with Frank-Wolfe. 2020, "
+        "arXiv:2010.07243 (SFW over regions, rescaling, region sizes).",
+        "Combettes, Spiegel, Pokutta: Projection-free adaptive gradients for large-scale "
+        "optimization. 2020, arXiv:2009.14114 (AdaSFW, AdaSVRF, AdaCSFW, AdamSFW).",
+        "Zimmer, Spiegel, Pokutta: Compression-aware training of neural networks using "
+        "Frank-Wolfe. 2022, arXiv:2205.11921 (k-support regions of entries, groups, spectra).",
+        "Pethick et al.: Training deep learning models with norm-constrained LMOs. 2025, "
+        "arXiv:2502.07529 (Scion).",
+        "Amsel, Persson, Musco, Gower: The Polar Express. 2025, arXiv:2505.16932.",
+        "Jaggi: Revisiting Frank-Wolfe. ICML 2013. Lacoste-Julien, Jaggi: On the global linear "
+        "convergence of Frank-Wolfe optimization variants. NeurIPS 2015 (away, pairwise).",
+        "Braun, Pokutta, Zink: Lazifying conditional gradient algorithms. ICML 2017 (lazy).",
+        "Pedregosa, Negiar, Askari, Jaggi: Linearly convergent Frank-Wolfe with backtracking "
+        "line-search. AISTATS 2020.",
+        "Argyriou, Foygel, Srebro: Sparse prediction with the k-support norm. NeurIPS 2012.",
+    ),
     "llm": (
         "Zimmer, Andoni, Spiegel, Pokutta: PERP: Rethinking the Prune-Retrain Paradigm in the Era "
         "of LLMs. arXiv:2312.15230 (parameter-efficient retraining, MaskLoRA, ScaleLoRA).",
@@ -65,6 +89,10 @@ _PAPERS = {
     "pruning": (
         "Zimmer, Spiegel, Pokutta: How I Learned to Stop Worrying and Love Retraining. "
         "ICLR 2023, arXiv:2111.00843 (retraining schedules, BIMP).",
+        "Zimmer, Spiegel, Pokutta: Sparse Model Soups. ICLR 2024, arXiv:2306.16788 (soup).",
+        "Wortsman et al.: Model soups. ICML 2022, arXiv:2203.05482 (greedy merging).",
+        "Hendrycks, Dietterich: Benchmarking neural network robustness to common corruptions. "
+        "ICLR 2019 (corrupted images).",
         "Han, Pool, Tran, Dally: Learning both weights and connections for efficient neural "
         "networks. NeurIPS 2015 (magnitude pruning, FT).",
         "Renda, Frankle, Carbin: Comparing rewinding and fine-tuning in neural network pruning. "
@@ -232,6 +260,7 @@ def _first_words(box: str) -> str:
         if line.startswith("│"):
             words.append(inner)
     text = " ".join(words) or " ".join(box.split())
+    text = text.removeprefix("Error parsing options: ")  # the message names the option itself
     return text if text.endswith((".", "!", "?")) else text + "."
 
 

@@ -4,6 +4,9 @@ import math
 import operator
 import os
 import signal
+import subprocess
+import sys
+import time
 from functools import partial
 from pathlib import Path
 
@@ -61,6 +64,39 @@ def test_a_vanished_worker_is_replaced(tmp_path, monkeypatch):
     import test_executor  # the name that a spawned process can import
 
     assert executor("processes", workers=1).map(test_executor.die_once, [str(tmp_path)]) == [7]
+
+
+def sleep_and_tell(folder: str) -> None:
+    """Write the own process number and sleep for a minute."""
+    (Path(folder) / "worker").write_text(str(os.getpid()))
+    time.sleep(60)
+
+
+def test_workers_end_with_the_process_that_started_them(tmp_path):
+    program = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import test_executor; "
+        "from extremal.lab import executor; "
+        "executor('processes', workers=1).map(test_executor.sleep_and_tell, [sys.argv[2]])"
+    )
+    parent = subprocess.Popen(
+        [sys.executable, "-c", program, str(Path(__file__).parent), str(tmp_path)]
+    )
+    mark = tmp_path / "worker"
+    deadline = time.monotonic() + 60
+    while not (mark.exists() and mark.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    worker = int(mark.read_text())
+    parent.kill()
+    parent.wait()
+    while time.monotonic() < deadline:
+        try:
+            os.kill(worker, 0)
+        except ProcessLookupError:
+            return
+        if Path(f"/proc/{worker}/stat").read_text().split()[2] == "Z":
+            return  # ended, and only waiting to be collected
+        time.sleep(0.05)
+    pytest.fail("the worker outlived its parent")
 
 
 @pytest.mark.slow

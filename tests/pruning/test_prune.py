@@ -126,6 +126,18 @@ def test_filters_of_a_convolutional_network(data, tmp_path):
     assert result.speedup > 1.5
 
 
+def test_channels_last_changes_nothing_about_the_masks(data, tmp_path):
+    dense = training.fit(model="cnn", epochs=1, data=data, **FAST)
+    for selector in ("global", "lamp"):
+        options = {"sparsity": 0.8, "phases": 2, "epochs": 2, "selector": selector}
+        pruning.prune(dense, channels_last=True, out=tmp_path / selector, **options)
+        assert verify.file(tmp_path / selector).status == "accepted"
+    weight = torch.randn(8, 4, 3, 3, generator=torch.Generator().manual_seed(0))
+    last = weight.to(memory_format=torch.channels_last)
+    one, two = pruning.select({"w": weight}, 0.7), pruning.select({"w": last}, 0.7)
+    assert one["w"].equal(two["w"])
+
+
 def test_bimp_accounts_for_all_epochs(data, tmp_path):
     result = pruning.prune(
         None, data, model="mlp", method="bimp", epochs=7, phases=3, sparsity=0.9,
@@ -269,7 +281,7 @@ def server():
     [
         {"method": "bimp", "phases": 3},
         pytest.param({"method": "bimp", "phases": 3, "keep_optimizer": True}, marks=SLOW),
-        {"method": "gmp"},
+        pytest.param({"method": "gmp"}, marks=SLOW),
         pytest.param({"method": "str", "initial": -4.0}, marks=SLOW),
     ],
     ids=str,
@@ -291,13 +303,24 @@ class Stop(Exception):
     """Raised in place of a kill."""
 
 
-@pytest.mark.parametrize("moment", ["save_tensors", "evaluate", "train"])
-@pytest.mark.parametrize("call", range(1, 9))
+@pytest.fixture(scope="module")
+def whole(dense, tmp_path_factory):
+    return pruning.prune(dense, out=tmp_path_factory.mktemp("whole") / "run", **PHASED)
+
+
+PHASED = {"sparsity": 0.9, "phases": 3, "epochs": 3, "min_keep_per_layer": 1}
+
+
+@pytest.mark.parametrize(
+    ("moment", "call"),
+    [("save_tensors", n) for n in range(1, 9)]
+    + [("evaluate", n) for n in (1, 3, 4)]
+    + [("train", n) for n in (1, 3)],
+)
 def test_interrupted_between_any_two_steps_nothing_is_repeated(
-    dense, tmp_path, monkeypatch, moment, call
+    dense, whole, tmp_path, monkeypatch, moment, call
 ):
-    options = {"sparsity": 0.9, "phases": 3, "epochs": 3}
-    whole = pruning.prune(dense, out=tmp_path / "whole", **options)
+    options = PHASED
     genuine = getattr(training, moment)
     calls = 0
 
@@ -321,7 +344,7 @@ def test_interrupted_between_any_two_steps_nothing_is_repeated(
     again = pruning.prune(dense, out=tmp_path / "run", resume=True, **options)
     assert len(trained) == (3 - len(done) if interrupted else 0)
     assert same_weights(again.model, whole.model)
-    one, two = tmp_path / "whole" / "model.safetensors", tmp_path / "run" / "model.safetensors"
+    one, two = whole.path / "model.safetensors", tmp_path / "run" / "model.safetensors"
     assert one.read_bytes() == two.read_bytes()
 
 
@@ -379,6 +402,7 @@ def test_a_pruned_run_can_be_pruned_further(dense, tmp_path):
         ({"method": "bimp", "epochs": 1}, "both parts need at least one"),
         ({"include": ("nothing.*",)}, "matches no weight"),
         ({"exclude": ("*",)}, "no prunable weight"),
+        ({"device": "abacus"}, "no device of torch"),
         ({"norm_scope": "most"}, "norm_scope is 'most'"),
         ({"on_layer_collapse": "panic"}, "choose warn, raise or allow"),
         ({"recalibrate": 2.0}, "a share, 0 to 1"),

@@ -162,6 +162,28 @@ def test_refuses_nan_and_infinity(bad, selector):
         pruning.select({"w": weight}, 0.5, selector)
 
 
+@pytest.mark.parametrize("bits", [0x7FFFFFFF, 0x7F800001, -1])
+@pytest.mark.parametrize("masked", [False, True])
+def test_refuses_every_bit_pattern_of_nan(bits, masked):
+    weight = torch.arange(1.0, 9)
+    masks = pruning.Masks({"w": weight > 1}) if masked else None
+    weight.view(torch.int32)[5] = bits
+    with pytest.raises(pruning.PruningError, match="NaN or infinity"):
+        pruning.select({"w": weight}, 0.5, masks=masks)
+
+
+def test_the_largest_finite_weights_are_ranked():
+    big = torch.finfo(torch.float32).max
+    masks = pruning.Masks({"w": torch.tensor([True, True, False, True])})
+    weight = torch.tensor([big, -big, 0.0, 1.0])
+    assert pruning.select({"w": weight}, 0.5, masks=masks)["w"].tolist() == [
+        True,
+        True,
+        False,
+        False,
+    ]
+
+
 @pytest.mark.parametrize("sparsity", [-0.1, 1.0, 1.5, math.nan])
 def test_refuses_a_sparsity_outside_0_1(sparsity):
     with pytest.raises(ValueError, match="must be at least 0 and below 1"):

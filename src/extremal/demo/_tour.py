@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +78,7 @@ class Demo:
         return Table(
             ["area", "question", "answer", "strength", "verified", "seconds"],
             rows,
-            title=f"extremal demo, {self.seconds:.0f} s; pictures: {self.path / 'report.html'}",
+            title=f"{self.seconds:.0f} s in all; pictures: {self.path / 'report.html'}",
         )
 
     def as_json(self) -> dict[str, Any]:
@@ -134,7 +134,7 @@ def demo(
         verdicts = tuple(verify.file(stop.certificate) for stop in stops)
         done = Demo(stops, verdicts, run.path, time.perf_counter() - start)
         run.write_json("answers.json", done.as_json())
-        sections: list[Section] = [done.table()]
+        sections: list[Section] = [replace(done.table(), title=f"{done.seconds:.0f} s in all")]
         for stop in stops:
             sections += stop.sections
         sections.append(Text("What the checkers said", heading=True))

@@ -11,6 +11,8 @@ the order of the jobs, whatever order they were done in.
 import multiprocessing
 import os
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -135,7 +137,8 @@ class _Serial(_Mapped):
                     attempt += 1
 
 
-def _start_worker(threads: int, path: list[str]) -> None:
+def _start_worker(threads: int, path: list[str], parent: int) -> None:
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[name] = str(threads)
     os.environ["NUMBA_NUM_THREADS"] = str(threads)
@@ -143,6 +146,16 @@ def _start_worker(threads: int, path: list[str]) -> None:
     torch = sys.modules.get("torch")
     if torch is not None:
         torch.set_num_threads(threads)
+
+
+def _end_with(parent: int) -> None:
+    """End this worker when the process that started it is gone, however it died.
+
+    An orphan would go on with its job and hold the run's lock against a resume.
+    """
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +169,7 @@ class _Processes(_Mapped):
             min(self.workers, max(1, jobs)),
             mp_context=multiprocessing.get_context("spawn"),
             initializer=_start_worker,
-            initargs=(self.threads, list(sys.path)),
+            initargs=(self.threads, list(sys.path), os.getpid()),
         )
 
     def outcomes(self, function: Callable[[J], R], jobs: Sequence[J]) -> Iterator[Outcome[R]]:

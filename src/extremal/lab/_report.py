@@ -47,6 +47,7 @@ _PAGE = """<!doctype html>
  caption { text-align: left; font-weight: 600; padding: .4rem 0; }
  th, td { padding: .25rem .7rem; border-bottom: 1px solid #e3e3e3; text-align: left; }
  th { border-bottom: 2px solid #888; } td.number, th.number { text-align: right; }
+ p { white-space: pre-line; }
  figure { margin: 1.2rem 0; } figure img { max-width: 100%; height: auto; }
  figcaption { color: #555; font-size: .9rem; }
  footer { margin-top: 3rem; color: #777; font-size: .85rem; }

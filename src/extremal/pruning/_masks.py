@@ -111,7 +111,11 @@ class MaskEnforcer:
     def __init__(self, model: nn.Module, masks: Masks, optimizer: torch.optim.Optimizer) -> None:
         parameters = dict(model.named_parameters())
         self._weights = [parameters[name] for name in masks]
-        self._masks = [masks[name].to(parameters[name].device) for name in masks]
+        # In the weight's memory layout (channels_last): products then walk memory together.
+        self._masks = [
+            torch.empty_like(parameters[name], dtype=torch.bool).copy_(mask)
+            for name, mask in masks.items()
+        ]
         self._optimizer = optimizer
 
     @torch.no_grad()

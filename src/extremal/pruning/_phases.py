@@ -23,9 +23,9 @@ from ._metrics import macs_on_nonzero, norm_drop, weight_norm
 from ._prunable import prunable_weights
 from ._result import Phase
 from ._retrain import KeepMasks
-from ._runs import Store, answers, evaluation, measures, pack, unpack
+from ._runs import Store, answers, evaluation, masks_of, measures, pack, unpack
 from ._schedules import DenseRates, adaptive_factor, learning_rates
-from ._selectors import select
+from ._selectors import OnCollapse, look_for_collapse, select
 from ._start import Start, first_lr
 
 ACCURACY_FLOOR = 0.01  # of the ablation allr-floor: eta/100 in place of d2
@@ -64,7 +64,7 @@ def check_rates(start: Start, config: Config) -> None:
     for epochs in split_epochs(config.epochs, config.phases):
         if config.rates == "allr":
             adaptive_factor(0.0, epochs, start.dense_epochs)
-        _rates(config, start.rates, epochs * steps_of(start, start.loop.batch_size), 1.0, False)
+        rates_of(config, start.rates, epochs * steps_of(start, start.loop.batch_size), 1.0, False)
 
 
 def run_phases(start: Start, config: Config, store: Store, given: Given) -> Outcome:
@@ -75,10 +75,11 @@ def run_phases(start: Start, config: Config, store: Store, given: Given) -> Outc
         history = _train_densely(start, config, store, given)
         rates, dense_epochs = DenseRates.from_list(history.lr), history.epochs
         dense_cost = Cost(history.epochs, history.steps, history.seconds, 0.0, 0.0)
-    dense_flops = _flops(start, model, {}, dense_cost.epochs)[0]
+    dense_flops = flops_of(start, model, {}, dense_cost.epochs)[0]
     dense_cost = dataclasses.replace(dense_cost, flops_dense=dense_flops, flops_masked=dense_flops)
     found = _measured(start, store, "before", model)
 
+    on_collapse: Any = config.on_layer_collapse
     weights = prunable_weights(model, config.include, config.exclude)
     masks = start.masks
     present = 0.0 if masks is None else masks.sparsity
@@ -96,22 +97,22 @@ def run_phases(start: Start, config: Config, store: Store, given: Given) -> Outc
         if facts is not None and not config.keep_optimizer:
             tensors = store.tensors(name, facts)
             model.load_state_dict(unpack(tensors, "model."))
-            masks = Masks(unpack(tensors, "mask.")).to(next(iter(weights.values())).device)
+            masks = masks_of(tensors, model)
             latest = evaluation(tensors, facts["evaluation"], "evaluation.")
         else:
             # With keep_optimizer a finished phase is opened again through the loop's checkpoint,
             # which holds the optimizer's state that the next phase inherits.
-            before, masks = masks, _choose(weights, target, masks, config)
+            before, masks = masks, choose(weights, target, masks, config, on_collapse)
             drop = norm_drop(model, before, masks, config.norm_scope)
-            pruned = _prune(start, store, name, model, masks, config)
-            factor = _factor(config, drop.d1, epochs, dense_epochs, pruned)
+            pruned = write_pruned(start, store, name, model, masks, config)
+            factor = factor_of(config, drop.d1, epochs, dense_epochs, pruned)
             steps = epochs * steps_of(start, start.loop.batch_size)
-            lr = _rates(config, rates, steps, factor, last)
+            lr = rates_of(config, rates, steps, factor, last)
             hook = KeepMasks(masks, hook if config.keep_optimizer else None)
             history = _train(start, config, given, epochs, lr, hook, store, name, number)
             masks.write_zeros(model)
             if last and config.recalibrate:
-                _recalibrate(start, model, config.recalibrate)
+                recalibrated(start, model, config.recalibrate)
             if facts is None:
                 latest = start.evaluate(model)
                 phase = Phase(
@@ -127,8 +128,8 @@ def run_phases(start: Start, config: Config, store: Store, given: Given) -> Outc
                     iterations=history.steps,
                     seconds=history.seconds,
                     top_lr=max(lr),
-                    **_named("_pruned", pruned["evaluation"]),
-                    **_named("", measures(latest)),
+                    **named_measures("_pruned", pruned["evaluation"]),
+                    **named_measures("", measures(latest)),
                 )
                 facts = _facts(phase, latest, lr, history)
                 store.keep(name, facts, pack(model, masks, latest))
@@ -140,7 +141,7 @@ def run_phases(start: Start, config: Config, store: Store, given: Given) -> Outc
         phase = from_plain(Phase, facts["phase"])
         phases.append(phase)
         used += facts["lr"]
-        dense_flops, masked_flops = _flops(start, model, masks, epochs)
+        dense_flops, masked_flops = flops_of(start, model, masks, epochs)
         total += Cost(epochs, phase.iterations, phase.seconds, dense_flops, masked_flops)
     assert masks is not None
     return Outcome(masks, tuple(phases), tuple(used), latest, found, dense_cost, total)
@@ -163,8 +164,10 @@ def run_in_training(start: Start, config: Config, store: Store, given: Given) ->
         history = _train(start, config, given, config.epochs, lr, method, store, name, 1)
         trained = start.evaluate(model)
         masks = method.finish()
+        on_collapse: Any = config.on_layer_collapse
+        look_for_collapse(masks, config.method, on_collapse)
         if config.recalibrate:
-            _recalibrate(start, model, config.recalibrate)
+            recalibrated(start, model, config.recalibrate)
         latest = start.evaluate(model)
         phase = Phase(
             number=1,
@@ -179,20 +182,20 @@ def run_in_training(start: Start, config: Config, store: Store, given: Given) ->
             iterations=history.steps,
             seconds=history.seconds,
             top_lr=max(lr),
-            **_named("_pruned", measures(trained)),
-            **_named("", measures(latest)),
+            **named_measures("_pruned", measures(trained)),
+            **named_measures("", measures(latest)),
         )
         facts = _facts(phase, latest, lr, history)
         store.keep(name, facts, pack(model, masks, latest))
     else:
         tensors = store.tensors(name, facts)
         model.load_state_dict(unpack(tensors, "model."))
-        masks = Masks(unpack(tensors, "mask."))
+        masks = masks_of(tensors, model)
         latest = evaluation(tensors, facts["evaluation"], "evaluation.")
     store.drop(f"{name}-training")
     phase = from_plain(Phase, facts["phase"])
     # These methods keep all weights or gradients until the end: counted as dense.
-    flops, _ = _flops(start, model, {}, config.epochs)
+    flops, _ = flops_of(start, model, {}, config.epochs)
     cost = Cost(config.epochs, phase.iterations, phase.seconds, flops, flops)
     return Outcome(
         masks, (phase,), tuple(facts["lr"]), latest, found, Cost(0, 0, 0.0, 0.0, 0.0), cost
@@ -214,7 +217,7 @@ def make_method(config: Config, names: list[str], iterations: int) -> InTraining
     """The in-training method that the options name."""
 
     def chosen(weights: Mapping[str, Tensor], sparsity: float, masks: Masks | None) -> Masks:
-        return _choose(weights, sparsity, masks, config)
+        return choose(weights, sparsity, masks, config, "allow")  # only the final masks matter
 
     s, initial, penalty = config.goal, config.initial, config.penalty
     if config.method == "gmp":
@@ -242,10 +245,14 @@ def make_method(config: Config, names: list[str], iterations: int) -> InTraining
     return DST(names, s, chosen, 1e-5 if penalty is None else penalty)
 
 
-def _choose(
-    weights: Mapping[str, Tensor], sparsity: float, masks: Masks | None, config: Config
+def choose(
+    weights: Mapping[str, Tensor],
+    sparsity: float,
+    masks: Masks | None,
+    config: Config,
+    on_collapse: OnCollapse,
 ) -> Masks:
-    on_collapse: Any = config.on_layer_collapse
+    """Choose masks with the selector that the options name."""
     return select(
         weights,
         sparsity,
@@ -258,7 +265,7 @@ def _choose(
     )
 
 
-def _prune(
+def write_pruned(
     start: Start, store: Store, name: str, model: nn.Module, masks: Masks, config: Config
 ) -> dict[str, Any]:
     """Write the zeros and measure the network before it is retrained."""
@@ -282,9 +289,10 @@ def _prune(
     return facts
 
 
-def _factor(
+def factor_of(
     config: Config, d1: float, epochs: int, dense_epochs: int | None, pruned: dict[str, Any]
 ) -> float:
+    """The factor of the adaptive schedules."""
     if config.rates == "allr":
         return adaptive_factor(d1, epochs, dense_epochs)
     if config.rates == "allr-accuracy":
@@ -294,9 +302,10 @@ def _factor(
     return 1.0
 
 
-def _rates(
+def rates_of(
     config: Config, dense: DenseRates | None, steps: int, factor: float, last: bool
 ) -> list[float]:
+    """The learning rates of one phase."""
     return learning_rates(
         config.rates,
         steps,
@@ -369,16 +378,18 @@ def _measured(start: Start, store: Store, name: str, model: nn.Module) -> Evalua
     return found
 
 
-def _recalibrate(start: Start, model: nn.Module, fraction: float) -> None:
+def recalibrated(start: Start, model: nn.Module, fraction: float) -> None:
+    """Measure the statistics of normalisation anew, in place."""
     training.recalibrate(model, start.train, fraction=fraction, batch_size=start.loop.batch_size)
 
 
-def _named(ending: str, found: Mapping[str, Any] | None) -> dict[str, Any]:
+def named_measures(ending: str, found: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Accuracy, loss and ECE under the names of a `Phase`."""
     names = {"accuracy": "top1", "loss": "loss", "ece": "ece"}
     return {k + ending: None if found is None else found[v] for k, v in names.items()}
 
 
-def _flops(
+def flops_of(
     start: Start, model: nn.Module, masks: Mapping[str, Tensor], epochs: int
 ) -> tuple[float, float]:
     """Training FLOPs of so many epochs: as if dense, and on the kept weights."""

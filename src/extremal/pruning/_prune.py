@@ -75,7 +75,7 @@ def prune(
     given = Given(loss, training_step)
     if out is None:
         return _pruned(start, settings, Store(None), given)
-    plain = identity(start, settings, _digest(start.model))
+    plain = identity(start, settings, weights_digest(start.model))
     with Run.create(out, kind=KIND, config=plain, resume=resume, force=force) as run:
         if resume and (run.path / "result.json").exists():
             return load_pruned(run.path, start.model)
@@ -139,7 +139,7 @@ def _pruned(start: Start, config: Config, store: Store, given: Given) -> Pruned:
     )
 
 
-def _digest(model: nn.Module) -> str:
+def weights_digest(model: nn.Module) -> str:
     """SHA-256 of names and values of the starting weights."""
     digest = hashlib.sha256()
     for name, tensor in model.state_dict().items():

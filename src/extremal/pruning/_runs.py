@@ -23,6 +23,7 @@ from ._masks import Masks
 from ._result import Phase, Pruned
 
 KIND = "pruning/prune"
+SOUP_KIND = "pruning/soup"  # its folder holds the same files and more
 _ARRAYS = ("correct", "labels", "predicted")
 
 
@@ -91,6 +92,13 @@ def unpack(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
 
 
+def masks_of(tensors: Mapping[str, Tensor], model: nn.Module) -> Masks:
+    """The masks among the tensors, in parameter order (a file keeps another)."""
+    found = unpack(tensors, "mask.")
+    device = next(model.parameters()).device
+    return Masks({n: found[n].to(device) for n, _ in model.named_parameters() if n in found})
+
+
 def answers(found: Evaluation | None, prefix: str) -> dict[str, Tensor]:
     """The arrays of an evaluation as tensors."""
     if found is None:
@@ -151,7 +159,7 @@ def write_result(run: Run, result: Pruned) -> None:
 
 
 def load_pruned(path: str | Path, model: nn.Module | None = None) -> Pruned:
-    """Open a finished run of `prune` again.
+    """Open a finished run of `prune` or `soup` again.
 
     Args:
         path: The run folder.
@@ -159,11 +167,13 @@ def load_pruned(path: str | Path, model: nn.Module | None = None) -> Pruned:
             given as a module); it is filled with the weights.
 
     Raises:
-        RunError: The folder is no finished run of `prune`.
+        RunError: The folder is no finished run of `prune` or `soup`.
         TrainingError: A file is damaged.
         ValueError: The network is unknown and `model` is not given.
     """
-    run = Run.open(path, kind=KIND)
+    run = Run.open(path)
+    if run.kind not in (KIND, SOUP_KIND):
+        raise RunError(f"{path} is a run of {run.kind}, but a run of {KIND} is needed.")
     if not (run.path / "result.json").exists():
         raise RunError(f"{run.path} is not finished; continue it with --resume.")
     plain = run.read_json("result.json")
@@ -183,7 +193,7 @@ def load_pruned(path: str | Path, model: nn.Module | None = None) -> Pruned:
         return training.load_tensors(file, sha256=plain["sha256"][name])
 
     model.load_state_dict(read("model"))
-    masks = Masks(read("masks"))
+    masks = masks_of({f"mask.{n}": mask for n, mask in read("masks").items()}, model)
     found = read("evaluation")
     names = {field.name for field in dataclasses.fields(Config)}
     config = from_plain(Config, {k: v for k, v in run.config.items() if k in names})

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from extremal import training
@@ -18,7 +19,7 @@ from ._errors import PruningError
 from ._masks import Masks
 from ._prunable import prunable_weights
 from ._result import Pruned
-from ._runs import KIND, load_pruned, make_network
+from ._runs import KIND, SOUP_KIND, load_pruned, make_network
 from ._schedules import DenseRates
 from ._selectors import pruned_count
 
@@ -110,6 +111,7 @@ def find_start(source: Any, data: Any, config: Config) -> Start:
         )
     train, test = _halves(data)
     loop = config.loop(dense_loop)
+    model.to(_device(loop.device))
     rates = _bounded(rates, config)
     dense_epochs = dense_epochs if config.dense_epochs is None else config.dense_epochs
     weights = prunable_weights(model, config.include, config.exclude)
@@ -135,7 +137,7 @@ def find_start(source: Any, data: Any, config: Config) -> Start:
 def _opened(path: str | Path, data: Any) -> tuple[Any, dict[str, Any]]:
     """The run of a dense training, or of an earlier pruning with what it told about the dense."""
     run = Run.open(path)
-    if run.kind == KIND:
+    if run.kind in (KIND, SOUP_KIND):
         return load_pruned(path), run.read_json("start.json")
     return training.load_run(path, data=data if isinstance(data, Data) else None), {}
 
@@ -157,6 +159,18 @@ def _origin(train: Any) -> dict[str, Any] | None:
     if plain["path"] is not None:
         plain["path"] = str(Path(plain["path"]).resolve())
     return plain
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(
+            f"device={name!r} is no device of torch; use cpu, cuda or cuda:NUMBER."
+        ) from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device={name!r}: torch finds no CUDA device here; use device='cpu'.")
+    return device
 
 
 def _named(config: Config, data: Any) -> nn.Module:

@@ -1,9 +1,9 @@
 """Data sets, networks and one readable training loop."""
 
-from ._batches import steps_per_epoch
+from ._batches import DataBatches, steps_per_epoch
 from ._data import Data, Split
 from ._errors import TrainingError
-from ._evaluate import Evaluation, calibration_error, evaluate
+from ._evaluate import Evaluation, calibration_error, evaluate, measured, scores
 from ._fit import Config, Fit, fit, load_run
 from ._hooks import Hooks
 from ._load import load_data
@@ -12,12 +12,13 @@ from ._macs import LayerMacs, count_macs
 from ._networks import network
 from ._recalibrate import recalibrate
 from ._schedules import schedule, warmup_steps
-from ._tensors import load_tensors, save_tensors
+from ._tensors import load_file, load_tensors, save_tensors, tensor_table, write_tensors
 from ._weights import load_weights
 
 __all__ = [
     "Config",
     "Data",
+    "DataBatches",
     "Evaluation",
     "Fit",
     "History",
@@ -31,14 +32,19 @@ __all__ = [
     "evaluate",
     "fit",
     "load_data",
+    "load_file",
     "load_run",
     "load_tensors",
     "load_weights",
+    "measured",
     "network",
     "recalibrate",
     "save_tensors",
     "schedule",
+    "scores",
     "steps_per_epoch",
+    "tensor_table",
     "train",
     "warmup_steps",
+    "write_tensors",
 ]

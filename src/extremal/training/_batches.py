@@ -73,10 +73,15 @@ class DataBatches:
     """The training images of a `Data`, on the device."""
 
     def __init__(
-        self, data: Data, batch_size: int, seed: int, device: torch.device, group: Group
+        self,
+        data: Data,
+        batch_size: int,
+        seed: int,
+        device: torch.device,
+        group: Group | None = None,
     ) -> None:
         """Move the images to the device, once."""
-        self.kind, self.group, self.device = data.augment, group, device
+        self.kind, self.group, self.device = data.augment, group or Group(), device
         self.images = data.train.images.to(device)
         self.labels = data.train.labels.to(device)
         self.normalise = Normaliser(data, device)

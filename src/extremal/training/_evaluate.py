@@ -63,8 +63,20 @@ def evaluate(
         ValueError: A `Split` comes without `data`, there is no example, or a label is not
             among the model's classes.
     """
+    return measured(*scores(model, examples, data=data, batch_size=batch_size, device=device))
+
+
+def scores(
+    model: nn.Module,
+    examples: Data | Split | Iterable[Any],
+    *,
+    data: Data | None = None,
+    batch_size: int | None = None,
+    device: str | torch.device | None = None,
+) -> tuple[Float[Tensor, "n k"], Int64[Tensor, " n"]]:
+    """Return a model's float32 scores, one row an example, and the labels; as `evaluate`."""
     place = device_of(model) if device is None else torch.device(device)
-    scores: list[Tensor] = []
+    found: list[Tensor] = []
     truths: list[Tensor] = []
     model.to(place)
     # Not inference_mode: a module that keeps a tensor of its forward pass could not train again.
@@ -74,11 +86,11 @@ def evaluate(
         # faulted in again: ResNet-20 on 2,000 images took 3.9 s by 100s and 7.5 s by 1000s.
         size = batch_size or (100 if place.type == "cpu" else 1000)
         for inputs, labels in _inputs(examples, data, size, place):
-            scores.append(model(inputs.to(place)).float().cpu())
+            found.append(model(inputs.to(place)).float().cpu())
             truths.append(labels.cpu())
     if not truths:
         raise ValueError("evaluate: there is no example to measure; give at least one batch.")
-    return measured(torch.cat(scores), torch.cat(truths).long())
+    return torch.cat(found), torch.cat(truths).long()
 
 
 def measured(scores: Float[Tensor, "n k"], labels: Int64[Tensor, " n"]) -> Evaluation:

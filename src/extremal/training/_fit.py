@@ -40,7 +40,7 @@ from ._tensors import load_file, load_tensors, save_tensors
 from ._weights import load_weights
 
 KIND = "training/fit"
-_USUAL_LR = {"sgd": 0.1, "adamw": 0.001}
+_USUAL_LR = {"sgd": 0.1, "adamw": 0.001, "sfw": 0.1, "muon": 0.02, "scion": 2**-8}
 _TIMED_IMAGES, _REPEATS = 32, 7
 
 
@@ -63,7 +63,8 @@ class Config(LoopConfig):
     augment: str | None = None
     """none, crop or crop-flip; by default what suits the data."""
     lr: float | None = None
-    """Largest learning rate; by default 0.1 with sgd and 0.001 with adamw."""
+    """Largest learning rate; by default 0.1 with sgd and sfw, 0.001 with adamw,
+    0.02 with muon, 2^-8 with scion."""
     schedule: str = "linear"
     """linear, cosine, step or constant."""
     warmup: float = 0.0

@@ -33,7 +33,7 @@ from ._modes import modes_kept, threads_used
 from ._randomness import generators, generators_kept, set_generators
 
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
-OPTIMIZERS = ("sgd", "adamw")
+OPTIMIZERS = ("sgd", "adamw", "sfw", "muon", "scion")
 _LOOK_EVERY = 50  # steps between looks at the loss on a GPU, where each look waits for it
 _MACHINE = ("device", "threads", "checkpoint_every")  # how a job is run, not what it is
 
@@ -48,13 +48,22 @@ class LoopConfig:
     batch_size: int = 128
     """Images per step, over all processes together."""
     optimizer: str = "sgd"
-    """sgd or adamw."""
+    """sgd, adamw, or over regions: sfw, muon, scion (see the Frank-Wolfe page)."""
+    region: str = "l2"
+    """Region of all weights with sfw: l1, l2, linf, k-sparse, k-support, k-norm, group-l1,
+    group-k-support, nuclear, spectral or spectral-k-support."""
+    region_width: float = 20.0
+    """Its width: the radius of the l2 ball of the same diameter over the initial norm."""
+    region_fraction: float = 0.1
+    """Share of entries, filters or singular values, for the regions that count them."""
+    rescale: str = "gradient"
+    """Step lengths of sfw: none, diameter, gradient or fast_gradient."""
     momentum: float = 0.9
-    """Momentum of sgd."""
+    """Momentum; an undamped sum with sgd, an average with the others."""
     nesterov: bool | None = None
     """Nesterov's momentum; by default where there is weight decay."""
     weight_decay: float = 5e-4
-    """Weight decay, on all parameters."""
+    """Weight decay, on all parameters; sfw and scion have none, a region takes its place."""
     label_smoothing: float = 0.0
     """Share of the target that is spread evenly over the classes."""
     clip_norm: float = 0.0
@@ -395,6 +404,8 @@ def _optimizer(
     # lr=0 until the loop sets the rate of the first step.
     if loop.optimizer == "adamw":
         return AdamW(parameters, lr=0.0, weight_decay=loop.weight_decay)
+    if loop.optimizer in ("sfw", "muon", "scion"):
+        return _over_regions(model, loop)
     nesterov = loop.nesterov
     if nesterov is None:
         nesterov = loop.weight_decay > 0 and loop.momentum > 0
@@ -405,6 +416,19 @@ def _optimizer(
         weight_decay=loop.weight_decay,
         nesterov=nesterov,
     )
+
+
+def _over_regions(model: nn.Module, loop: LoopConfig) -> Optimizer:
+    """The Frank-Wolfe family; the loop sets the rate of every group."""
+    from extremal import frankwolfe as fw
+
+    if loop.optimizer == "muon":
+        return fw.Muon(model, lr=0.0, weight_decay=loop.weight_decay, momentum=loop.momentum)
+    if loop.optimizer == "scion":
+        return fw.Scion(model, lr=0.0, momentum=loop.momentum)
+    region = fw.region_named(loop.region, width=loop.region_width, fraction=loop.region_fraction)
+    groups = fw.regions_for(model, weights=region)
+    return fw.SFW(groups, lr=0.0, momentum=loop.momentum, rescale=loop.rescale, start="shrink")
 
 
 def _finite(recent: Sequence[Tensor], done: int, rates: Sequence[float]) -> list[float]:

@@ -8,18 +8,28 @@ of several is not fixed and equal content shall give equal bytes.
 
 import hashlib
 import json
-from collections.abc import Mapping
+import math
+import os
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
 import safetensors.torch
+import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from extremal.lab import atomic_write
+from extremal.lab import atomic_path, atomic_write, sha256_file
 
 from ._errors import TrainingError
 
+DTYPES = {
+    "BOOL": torch.bool, "U8": torch.uint8, "I8": torch.int8, "I16": torch.int16,
+    "F16": torch.float16, "BF16": torch.bfloat16, "I32": torch.int32, "F32": torch.float32,
+    "F64": torch.float64, "I64": torch.int64,
+}  # fmt: skip
+_CODES = {dtype: code for code, dtype in DTYPES.items()}
+_RANK = {dtype: rank for rank, dtype in enumerate(DTYPES.values())}  # safetensors' order in a file
 _ENTRY = "extremal"
 _MARK = b'{\\"sha256\\": \\"'  # as it stands in the header: JSON inside a JSON string
 _BLANK = b"0" * 64
@@ -51,6 +61,72 @@ def save_tensors(
     raw[at : at + 64] = hashlib.sha256(raw).hexdigest().encode()
     atomic_write(path, bytes(raw))
     return hashlib.sha256(raw).hexdigest()
+
+
+def write_tensors(
+    path: str | Path,
+    names: Mapping[str, tuple[torch.dtype, tuple[int, ...]]],
+    pieces: Callable[[str], Iterable[Tensor]],
+    *,
+    state: Mapping[str, Any] | None = None,
+) -> str:
+    """As `save_tensors`, with tensors that are made piece by piece and never held together.
+
+    Args:
+        path: The file; its folder must exist.
+        names: Type and shape of every tensor.
+        pieces: Of a name; the values of its tensor in their flat order.
+        state: Plain JSON values to keep in the same file.
+
+    Returns:
+        SHA-256 of the file's bytes; they are those that `save_tensors` writes.
+    """
+    order = sorted(names, key=lambda n: (-_RANK[names[n][0]], n))
+    note = json.dumps({"sha256": _BLANK.decode(), "state": dict(state or {})})
+    table: dict[str, Any] = {"__metadata__": {_ENTRY: note}}
+    end = 0
+    for name in order:
+        dtype, shape = names[name]
+        start, end = end, end + math.prod(shape) * dtype.itemsize
+        table[name] = {"dtype": _CODES[dtype], "shape": shape, "data_offsets": (start, end)}
+    header = json.dumps(table, separators=(",", ":"), ensure_ascii=False).encode()
+    header += b" " * (-len(header) % 8)
+    head = len(header).to_bytes(8, "little") + header
+    digest = hashlib.sha256(head)
+    with atomic_path(path) as temporary, temporary.open("r+b") as file:
+        file.write(head)
+        for name in order:
+            for piece in pieces(name):
+                raw = piece.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data
+                digest.update(raw)
+                file.write(raw)
+        if file.tell() != len(head) + end:
+            raise ValueError(f"{path}: the pieces do not have the sizes of their tensors.")
+        file.seek(head.index(_MARK) + len(_MARK))
+        file.write(digest.hexdigest().encode())
+    return sha256_file(path)
+
+
+def tensor_table(path: str | Path) -> dict[str, tuple[torch.dtype, tuple[int, ...], int]]:
+    """Return type, shape and first byte of every tensor of a safetensors file.
+
+    Raises:
+        TrainingError: It is no such file.
+    """
+    with Path(path).open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        length = int.from_bytes(file.read(8), "little")
+        if not 2 <= length <= size - 8:
+            raise _damaged(path, "it is not a safetensors file (its header has no end)")
+        try:
+            table = cast("dict[str, Any]", json.loads(file.read(length)))
+            table.pop("__metadata__", None)
+            return {
+                name: (DTYPES[e["dtype"]], tuple(e["shape"]), 8 + length + e["data_offsets"][0])
+                for name, e in table.items()
+            }
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise _damaged(path, f"it is not a safetensors file ({error})") from error
 
 
 def load_tensors(

@@ -2,6 +2,13 @@
 
 from ._common import pruned_count
 from ._n_to_m import parse_pattern
-from ._select import SELECTORS, select
+from ._select import SELECTORS, OnCollapse, look_for_collapse, select
 
-__all__ = ["SELECTORS", "parse_pattern", "pruned_count", "select"]
+__all__ = [
+    "SELECTORS",
+    "OnCollapse",
+    "look_for_collapse",
+    "parse_pattern",
+    "pruned_count",
+    "select",
+]

@@ -106,7 +106,8 @@ def select(
         chosen = select_filters(weights, sparsity, masks)
     else:
         raise ValueError(f"Unknown selector {selector!r}; choose one of {', '.join(SELECTORS)}.")
-    _look_for_collapse(chosen, selector, min_keep_per_layer, on_layer_collapse)
+    _refuse_short(chosen, selector, min_keep_per_layer)
+    look_for_collapse(chosen, selector, on_layer_collapse, 4)
     return chosen
 
 
@@ -123,7 +124,9 @@ def _refuse_fewer(
         )
 
 
-def _look_for_collapse(masks: Masks, selector: str, min_keep: int, on_collapse: OnCollapse) -> None:
+def _refuse_short(masks: Masks, selector: str, min_keep: int) -> None:
+    if not min_keep:
+        return
     layers = masks.per_layer()
     short = [layer for layer in layers if layer.size - layer.pruned < min(min_keep, layer.size)]
     if short:
@@ -132,12 +135,18 @@ def _look_for_collapse(masks: Masks, selector: str, min_keep: int, on_collapse: 
             f"{short[0].name}, under min_keep_per_layer={min_keep}. Lower the sparsity or the "
             "minimum, or choose 'global' or 'lamp', which take the difference elsewhere."
         )
-    gone = [layer.name for layer in layers if layer.pruned == layer.size]
+
+
+def look_for_collapse(
+    masks: Masks, cause: str, on_collapse: OnCollapse, stacklevel: int = 2
+) -> None:
+    """Warn or raise where a layer has no weight left; `cause` names the selector or method."""
+    gone = [name for name, mask in masks.items() if not bool(mask.any())]
     if gone and on_collapse != "allow":
         text = (
-            f"Selector {selector!r} leaves no weight in {', '.join(gone)}: nothing passes there "
+            f"{cause!r} leaves no weight in {', '.join(gone)}: nothing passes there "
             "any more. Set min_keep_per_layer=, lower the sparsity, or choose 'lamp' or 'erk'."
         )
         if on_collapse == "raise":
             raise PruningError(text)
-        warnings.warn(text, LayerCollapseWarning, stacklevel=3)
+        warnings.warn(text, LayerCollapseWarning, stacklevel=stacklevel)

@@ -8,8 +8,6 @@ Does not say: how the weights were chosen or trained, nor how accurate the netwo
 Tensors are read as raw integers, so that bfloat16 needs nothing beyond NumPy.
 """
 
-import hashlib
-import json
 import re
 from fractions import Fraction
 from pathlib import Path
@@ -19,6 +17,8 @@ import numpy as np
 
 from extremal.verify import _fields as fields
 from extremal.verify._rejected import Rejected
+
+from . import _tensor_file as tensors
 
 KIND = "pruning/model"
 VERSION = 1
@@ -30,21 +30,12 @@ CLAIM = (
 WITNESS = ("weights", "masks", "parent", "uncounted")
 LAYER = {"name", "shape", "size", "pruned", "zeros"}
 
-_MAX_HEADER = 100_000_000
-_FLOATS = {"F64": "<u8", "F32": "<u4", "F16": "<u2", "BF16": "<u2"}
-_SIZES = {
-    "F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1,
-    "U64": 8, "U32": 4, "U16": 2, "U8": 1, "BOOL": 1,
-}  # fmt: skip
-
-Entry = tuple[str, tuple[int, ...], int]  # dtype, shape, first byte in the file
-
 
 def check(claim: dict[str, Any], witness: dict[str, Any], folder: Path) -> list[str]:
     """Return what is established, or raise `Rejected`."""
-    weights_file = _hashed(claim, witness, folder, "weights")
-    masks_file = _hashed(claim, witness, folder, "masks")
-    weights, masks = _header(weights_file), _header(masks_file)
+    weights_file = tensors.hashed(claim, witness, folder, "weights")
+    masks_file = tensors.hashed(claim, witness, folder, "masks")
+    weights, masks = tensors.header(weights_file), tensors.header(masks_file)
     pattern = fields.text(claim, "pattern")
 
     layers = fields.items(claim, "layers")
@@ -59,8 +50,8 @@ def check(claim: dict[str, Any], witness: dict[str, Any], folder: Path) -> list[
         if name in seen:
             raise Rejected(f"layer {name} stands twice in the claim.")
         seen.add(name)
-        kept = _mask(masks_file, masks, name)
-        zero = _zeros(weights_file, weights, name)
+        kept = tensors.mask(masks_file, masks, name)
+        zero = tensors.zeros(weights_file, weights, name)
         if kept.shape != zero.shape or list(kept.shape) != fields.items(layer, "shape"):
             raise Rejected(
                 f"layer {name}: weights of shape {list(zero.shape)}, mask of shape "
@@ -106,7 +97,7 @@ def check(claim: dict[str, Any], witness: dict[str, Any], folder: Path) -> list[
 
 
 def _over_all(
-    claim: dict[str, Any], witness: dict[str, Any], file: Path, header: dict[str, Entry]
+    claim: dict[str, Any], witness: dict[str, Any], file: Path, header: dict[str, tensors.Entry]
 ) -> list[str]:
     """Count over all parameters: every tensor but the buffers and second names listed."""
     uncounted = fields.items(witness, "uncounted")
@@ -116,7 +107,7 @@ def _over_all(
     size = zeros = 0
     for name in header:
         if name not in uncounted:
-            zero = _zeros(file, header, name)
+            zero = tensors.zeros(file, header, name)
             size, zeros = size + zero.size, zeros + int(zero.sum())
     for field, number in (("parameters", size), ("parameters_zero", zeros)):
         if fields.natural(claim, field) != number:
@@ -139,9 +130,9 @@ def _requested(claim: dict[str, Any], pruned: int, size: int) -> list[str]:
 
 
 def _parent(
-    claim: dict[str, Any], witness: dict[str, Any], folder: Path, weights: dict[str, Entry]
+    claim: dict[str, Any], witness: dict[str, Any], folder: Path, weights: dict[str, tensors.Entry]
 ) -> list[str]:
-    parent = _header(_hashed(claim, witness, folder, "parent"))
+    parent = tensors.header(tensors.hashed(claim, witness, folder, "parent"))
     one = {name: entry[:2] for name, entry in weights.items()}
     two = {name: entry[:2] for name, entry in parent.items()}
     if one != two:
@@ -168,79 +159,3 @@ def _follows(pattern: str, name: str, kept: np.ndarray) -> bool:
     if (rows.reshape(-1, m).sum(1) > n).any():
         raise Rejected(f"layer {name}: a group of {m} keeps more than {n} weights.")
     return True
-
-
-def _mask(file: Path, header: dict[str, Entry], name: str) -> np.ndarray:
-    if name not in header:
-        raise Rejected(f"layer {name} has no mask.")
-    if header[name][0] != "BOOL":
-        raise Rejected(f"the mask of {name} is {header[name][0]}, not BOOL.")
-    raw = _array(file, header[name], "u1")
-    if (raw > 1).any():
-        raise Rejected(f"the mask of {name} holds a byte other than 0 and 1.")
-    return raw.astype(bool)
-
-
-def _zeros(file: Path, header: dict[str, Entry], name: str) -> np.ndarray:
-    if name not in header:
-        raise Rejected(f"layer {name} has no weights.")
-    dtype = header[name][0]
-    if dtype not in _FLOATS:
-        raise Rejected(f"tensor {name} is {dtype}, no floating type; list it as uncounted.")
-    raw = _array(file, header[name], _FLOATS[dtype])
-    return (raw << raw.dtype.type(1)) == 0  # the sign bit is shifted out
-
-
-def _array(file: Path, entry: Entry, dtype: str) -> np.ndarray:
-    _, shape, start = entry
-    count = int(np.prod(shape, dtype=np.int64)) if shape else 1
-    with file.open("rb") as handle:
-        handle.seek(start)
-        return np.frombuffer(
-            handle.read(count * np.dtype(dtype).itemsize), dtype=dtype, count=count
-        ).reshape(shape)
-
-
-def _hashed(claim: dict[str, Any], witness: dict[str, Any], folder: Path, name: str) -> Path:
-    file = fields.file(folder, fields.text(witness, name))
-    stated = fields.digest(claim, f"{name}_sha256")
-    digest = hashlib.sha256()
-    with file.open("rb") as handle:
-        while piece := handle.read(1 << 20):
-            digest.update(piece)
-    if digest.hexdigest() != stated:
-        raise Rejected(f"the file {witness[name]} has changed: its SHA-256 is not the stated one.")
-    return file
-
-
-def _header(file: Path) -> dict[str, Entry]:
-    """Read the table of a safetensors file; its tensors must fill the rest without gap."""
-    size = file.stat().st_size
-    with file.open("rb") as handle:
-        length = int.from_bytes(handle.read(8), "little")
-        if not 2 <= length <= min(_MAX_HEADER, size - 8):
-            raise Rejected(f"{file.name} is no safetensors file: its header has no end.")
-        table = json.loads(handle.read(length))
-    table.pop("__metadata__", None)
-    entries: dict[str, Entry] = {}
-    spans: list[tuple[int, int]] = []
-    for name, value in table.items():
-        dtype, shape = value["dtype"], tuple(value["shape"])
-        begin, end = value["data_offsets"]
-        if dtype not in _SIZES or any(type(n) is not int or n < 0 for n in (*shape, begin, end)):
-            raise Rejected(f"{file.name}: the entry of {name} is malformed.")
-        count = 1
-        for n in shape:
-            count *= n
-        if end - begin != count * _SIZES[dtype]:
-            raise Rejected(f"{file.name}: {name} has {end - begin} bytes, its shape needs others.")
-        entries[name] = (dtype, shape, 8 + length + begin)
-        spans.append((begin, end))
-    position = 0
-    for begin, end in sorted(spans):
-        if begin != position:
-            raise Rejected(f"{file.name}: its tensors overlap or leave a gap.")
-        position = end
-    if 8 + length + position != size:
-        raise Rejected(f"{file.name} is longer or shorter than its tensors.")
-    return entries

@@ -1,0 +1,163 @@
+"""How long is an optimizer step over regions beside plain SGD with momentum?
+
+Run:      python benchmarks/frankwolfe/step_time.py
+Expect:   L2, maximum norm and L1 at most 1.3 times SGD, K-sparse and k-support at most 2 times,
+          with gradient rescaling at most 1.6 times (2 for the last two); AdaSFW at most K + 1
+          times SFW. SGD moves 32 bytes a parameter, our two passes 24 to 28.
+Fairness: the same float32 tensors and gradients, the same threads, every step over all tensors, the
+          contenders take turns step by step, all samples kept; medians are compared.
+"""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+import tyro
+
+from extremal import frankwolfe as fw
+from extremal.lab import Table, append_record, read_records, to_plain
+
+HERE = Path(__file__).resolve().parent
+QUESTION = "How long is an optimizer step over regions beside plain SGD with momentum?"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is timed."""
+
+    lists: tuple[str, ...] = ("resnet18", "resnet50", "gpt2")
+    repeats: int = 15
+    threads: int = 0
+    """0 leaves torch's own number."""
+    out: Path = HERE / "results" / "step_time.jsonl"
+
+
+def resnet(blocks: tuple[int, ...], bottleneck: bool) -> list[tuple[int, ...]]:
+    """Shapes of the parameters of an ImageNet ResNet."""
+    shapes: list[tuple[int, ...]] = []
+
+    def conv(out: int, into: int, k: int) -> None:
+        shapes.extend([(out, into, k, k), (out,), (out,)])
+
+    conv(64, 3, 7)
+    into = 64
+    for stage, count in enumerate(blocks):
+        width = 64 << stage
+        out = 4 * width if bottleneck else width
+        for block in range(count):
+            if bottleneck:
+                conv(width, into, 1)
+                conv(width, width, 3)
+                conv(out, width, 1)
+            else:
+                conv(width, into, 3)
+                conv(width, width, 3)
+            if block == 0 and into != out:
+                conv(out, into, 1)
+            into = out
+    shapes.extend([(1000, into), (1000,)])
+    return shapes
+
+
+def gpt2() -> list[tuple[int, ...]]:
+    """Shapes of the parameters of GPT-2 small."""
+    d = 768
+    layer = [(d,), (d,), (3 * d, d), (3 * d,), (d, d), (d,), (d,), (d,)]
+    layer += [(4 * d, d), (4 * d,), (d, 4 * d), (d,)]
+    return [(50257, d), (1024, d), *layer * 12, (d,), (d,)]
+
+
+LISTS = {
+    "resnet18": lambda: resnet((2, 2, 2, 2), False),
+    "resnet50": lambda: resnet((3, 4, 6, 3), True),
+    "gpt2": gpt2,
+}
+REGIONS = {
+    "L2": lambda: fw.L2Ball(1000.0),
+    "Linf": lambda: fw.LinfBall(1.0),
+    "L1": lambda: fw.L1Ball(1e6),
+    "K-sparse 10 %": lambda: fw.KSparse(10.0, fraction=0.1),
+    "k-support 10 %": lambda: fw.KSupport(1000.0, fraction=0.1),
+}
+
+
+def contenders(shapes: list[tuple[int, ...]]) -> dict[str, Any]:
+    """A step of each optimizer, over tensors that all of them share."""
+    generator = torch.Generator().manual_seed(0)
+    params = [torch.nn.Parameter(0.01 * torch.randn(s, generator=generator)) for s in shapes]
+    for p in params:
+        p.grad = torch.randn(p.shape, generator=generator)
+    found: dict[str, Any] = {"SGD": torch.optim.SGD(params, lr=1e-6, momentum=0.9, foreach=True)}
+    for name, make in REGIONS.items():
+        for rescale in ("diameter", "gradient"):
+            found[f"{name}, {rescale}"] = fw.SFW(
+                [{"params": params, "region": make()}], lr=1e-6, rescale=rescale
+            )
+    if sum(p.numel() for p in params) < 5e7:
+        found["AdaSFW Linf, K=5"] = fw.AdaSFW([{"params": params, "region": fw.LinfBall(1.0)}])
+    return found
+
+
+def measure(name: str, options: Options) -> dict[str, Any]:
+    """Time one list of parameters."""
+    shapes = LISTS[name]()
+    found = contenders(shapes)
+    samples: dict[str, list[float]] = {key: [] for key in found}
+    begun = time.perf_counter()
+    for round_ in range(options.repeats + 2):
+        for key, optimizer in found.items():
+            start = time.perf_counter()
+            optimizer.step()
+            if round_ >= 2:  # kernels compiled, thresholds known
+                samples[key].append(time.perf_counter() - start)
+    plain = to_plain(options)
+    del plain["out"], plain["lists"]
+    plain |= {"list": name, "parameters": sum(torch.Size(s).numel() for s in shapes)}
+    plain["threads"] = torch.get_num_threads()
+    return append_record(
+        options.out,
+        question=QUESTION,
+        configuration=plain,
+        seed=0,
+        samples=samples,
+        wall_seconds=time.perf_counter() - begun,
+    )
+
+
+def table(records: list[dict[str, Any]]) -> Table:
+    """Medians of the last record of each list, and their ratio to SGD in the same run."""
+    last = {r["configuration"]["list"]: r for r in records if r["status"] == "done"}
+    names = list(dict.fromkeys(key for r in last.values() for key in r["samples"]))
+    rows: list[list[str | float | int | None]] = []
+    for key in names:
+        row: list[str | float | int | None] = [key]
+        for record in last.values():
+            samples = record["samples"]
+            if key not in samples:
+                row += [None, None]
+                continue
+            seconds = median(samples[key])
+            row += [round(1e3 * seconds, 2), round(seconds / median(samples["SGD"]), 2)]
+        rows.append(row)
+    columns = ["step"]
+    for name in last:
+        columns += [f"{name}, ms", "times SGD"]
+    threads = next(iter(last.values()))["configuration"]["threads"]
+    return Table(columns, rows, title=f"{threads} CPU threads, float32")
+
+
+def main() -> None:
+    """Time every list and print the table."""
+    options = tyro.cli(Options)
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    for name in options.lists:
+        measure(name, options)
+    print(table(read_records(options.out)).as_text())
+
+
+if __name__ == "__main__":
+    main()

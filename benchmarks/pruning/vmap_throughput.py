@@ -1,0 +1,127 @@
+"""Are m stacked members faster than m separate trainings?
+
+Run:      python benchmarks/pruning/vmap_throughput.py --device cpu
+          python benchmarks/pruning/vmap_throughput.py --device cuda
+Expect:   on a GPU at least 2x for nets as small as ResNet-20/56, whose steps are bound by kernel
+          launches; on one CPU thread, where arithmetic is the bound, about 1x or below.
+Fairness: the same steps, batches, masks and optimizer; one after another in one process; each
+          repeated, the least time of each kept; the first, which warms up, is left out.
+"""
+
+import copy
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from extremal.lab import Table, append_record, to_plain
+
+HERE = Path(__file__).resolve().parent
+QUESTION = "Are m stacked members faster than m separate trainings?"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is trained."""
+
+    models: tuple[str, ...] = ("resnet20",)
+    members: int = 4
+    batch_size: int = 32
+    steps: int = 4
+    repeats: int = 3
+    device: str = "cpu"
+    threads: int = 1
+    out: Path = HERE / "results" / "vmap_throughput.jsonl"
+
+
+def main() -> None:
+    """Measure and append a record for each network."""
+    options = tyro.cli(Options)
+    for name in options.models:
+        samples = _measure(options, name)
+        plain = {k: v for k, v in to_plain(options).items() if k not in ("out", "models")}
+        append_record(
+            options.out,
+            question=QUESTION,
+            configuration={**plain, "model": name},
+            seed=0,
+            samples=samples,
+            wall_seconds=sum(samples["separate"]) + sum(samples["stacked"]),
+        )
+        print(name, samples, flush=True)
+
+
+def _measure(options: Options, name: str) -> dict[str, list[float]]:
+    import torch
+
+    from extremal import pruning, training
+    from extremal.pruning._retrain import KeepMasks
+
+    torch.set_num_threads(options.threads)
+    generator = torch.Generator().manual_seed(0)
+    n = options.batch_size * options.steps
+    images = torch.randint(0, 256, (n, 3, 32, 32), generator=generator, dtype=torch.uint8)
+    split = training.Split(images, torch.arange(n) % 10)
+    data = training.Data(
+        "noise", split, split, None, 10, tuple("0123456789"), (0.5,) * 3, (0.25,) * 3
+    )
+    start = training.network(name, in_channels=3, classes=10, image_size=32).to(options.device)
+    masks = pruning.select(pruning.prunable_weights(start), 0.9, "uniform")
+    masks.write_zeros(start)
+    loops = [
+        training.LoopConfig(batch_size=options.batch_size, seed=j, device=options.device)
+        for j in range(options.members)
+    ]
+    lr = [0.01] * options.steps
+    found: dict[str, list[float]] = {"separate": [], "stacked": []}
+
+    def timed(work: Any) -> float:
+        if options.device.startswith("cuda"):
+            torch.cuda.synchronize()
+        began = time.perf_counter()
+        work()
+        if options.device.startswith("cuda"):
+            torch.cuda.synchronize()
+        return time.perf_counter() - began
+
+    for repeat in range(options.repeats + 1):
+        apart = [copy.deepcopy(start) for _ in loops]
+        together = [copy.deepcopy(start) for _ in loops]
+
+        def separate(models: list[Any] = apart) -> None:
+            for model, loop in zip(models, loops, strict=True):
+                training.train(model, data, epochs=1, lr=lr, loop=loop, hooks=[KeepMasks(masks)])
+
+        def stacked(models: list[Any] = together) -> None:
+            pruning.train_stacked(
+                models, data, epochs=1, lr=[lr] * len(loops), loops=loops, masks=masks
+            )
+
+        pair = timed(separate), timed(stacked)
+        if repeat:
+            found["separate"].append(pair[0])
+            found["stacked"].append(pair[1])
+    return found
+
+
+def table(records: list[dict[str, Any]]) -> Table:
+    """Images a second over all members, and the ratio."""
+    rows: list[list[str | float | int | None]] = []
+    for record in records:
+        c, samples = record["configuration"], record["samples"]
+        images = c["members"] * c["batch_size"] * c["steps"]
+        one, two = min(samples["separate"]), min(samples["stacked"])
+        rows.append(
+            [
+                c["model"], c["device"], c["members"], c["batch_size"],
+                round(images / one, 1), round(images / two, 1), round(one / two, 2),
+            ]
+        )  # fmt: skip
+    head = ["network", "device", "members", "batch", "separate img/s", "stacked img/s", "ratio"]
+    return Table(head, rows, "4 members; least of the repeats")
+
+
+if __name__ == "__main__":
+    main()
