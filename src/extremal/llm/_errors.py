@@ -9,7 +9,3 @@ class LLMError(ExtremalError):
 
 class FewTokensWarning(UserWarning):
     """There are fewer calibration tokens than twice the inputs of a layer."""
-
-
-class DampingWarning(UserWarning):
-    """A Gram matrix was not positive definite and was solved with more damping."""
