@@ -2,7 +2,7 @@
 
 Run:      python benchmarks/pruning/merge_memory.py
 Expect:   peak memory above the idle process stays the same for 2 to 10 members and for tensors of
-          any size: pieces of 2^20 values in float64. Time grows with bytes read.
+          any size: pieces of 2^17 values in float64. Time grows with bytes read.
 Fairness: the same files for both; each merge in a process of its own, whose peak resident memory is
           the system's own figure; the baseline is the usual `sum of state dicts / m` with all
           members loaded (as published soup code has it).

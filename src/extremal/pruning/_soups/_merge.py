@@ -24,7 +24,7 @@ from extremal import training
 from extremal.lab import sha256_file
 from extremal.pruning._errors import PruningError
 
-PIECE = 1 << 20  # values that are averaged at a time
+PIECE = 1 << 17  # values that are averaged at a time: a few MB of float64
 
 
 @dataclass(frozen=True)
