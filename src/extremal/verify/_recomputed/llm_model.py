@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from extremal.verify import _fields as fields
-from extremal.verify._recomputed.pruning_model import Entry, _array, _header
+from extremal.verify._recomputed._tensor_file import Entry, array, header
 from extremal.verify._rejected import Rejected
 
 KIND = "llm/model"
@@ -51,12 +51,12 @@ def check(claim: dict[str, Any], witness: dict[str, Any], folder: Path) -> list[
     where: dict[str, tuple[Path, Entry]] = {}
     for name, digest in zip(names, hashes, strict=True):
         file = _hashed(folder, {"a weight file": name}, "a weight file", {"x": digest}, "x")
-        for tensor, entry in _header(file).items():
+        for tensor, entry in header(file).items():
             if tensor in where:
                 raise Rejected(f"the tensor {tensor} stands in two weight files.")
             where[tensor] = (file, entry)
     masks_file = _hashed(folder, witness, "masks", claim, "masks_sha256")
-    masks = _header(masks_file)
+    masks = header(masks_file)
     parent = json.loads(_hashed(folder, witness, "parent", claim, "parent_sha256").read_bytes())
 
     said, pruned_names = _layers(claim, where, masks_file, masks)
@@ -221,7 +221,7 @@ def _zeros(file: Path, entry: Entry, name: str) -> np.ndarray:
     if dtype not in _FLOATS or len(shape) < 1:
         raise Rejected(f"tensor {name} is {dtype} of shape {list(shape)}, no array of floats.")
     kind, exponent = _FLOATS[dtype]
-    raw = _array(file, entry, kind)
+    raw = array(file, entry, kind)
     if ((raw & raw.dtype.type(exponent)) == exponent).any():
         raise Rejected(f"tensor {name} holds NaN or infinity.")
     return (raw << raw.dtype.type(1)) == 0  # the sign bit is shifted out
@@ -231,7 +231,7 @@ def _mask(file: Path, entry: Entry, shape: tuple[int, ...], name: str) -> np.nda
     dtype, packed, _ = entry
     if len(shape) != 2 or dtype != "U8" or packed != (shape[0], -(-shape[1] // 8)):
         raise Rejected(f"the mask of {name} is {dtype} {list(packed)}, not packed {list(shape)}.")
-    bits = np.unpackbits(_array(file, entry, "u1"), axis=1, bitorder="little")
+    bits = np.unpackbits(array(file, entry, "u1"), axis=1, bitorder="little")
     if bits[:, shape[1] :].any():
         raise Rejected(f"the mask of {name} has bits beyond its columns.")
     return bits[:, : shape[1]].astype(bool)
