@@ -191,7 +191,8 @@ class Config:
         given = {
             name: getattr(self, name)
             for name in known
-            if name != "seed" and getattr(self, name) is not None
+            # What only the dense training has, such as its region, is kept as it was.
+            if name != "seed" and getattr(self, name, None) is not None
         }
         settings: dict[str, Any] = {**known, **given, "seed": self.seed}
         return LoopConfig(**settings)
