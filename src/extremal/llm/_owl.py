@@ -36,7 +36,7 @@ def owl_sparsities(
         sizes: Weights of each block; equal ones by default.
 
     Example:
-        >>> [round(s, 10) for s in owl_sparsities([1, 3, 2], 0.7)]
+        >>> [round(s, 10) for s in owl_sparsities([1.0, 3.0, 2.0], 0.7)]
         [0.78, 0.62, 0.7]
     """
     low, high = min(shares), max(shares)
