@@ -263,7 +263,7 @@ def test_at_full_rank_mask_lora_reaches_the_masked_optimum_of_a_regression():
         return loss
 
     optimizer.step(closure)
-    assert float(closure()) == pytest.approx(best, rel=1e-4)
+    assert float(closure().detach()) == pytest.approx(best, rel=1e-4)
 
 
 # Training ----------------------------------------------------------------------------------------
