@@ -65,34 +65,6 @@ class Job:
         return {**plain, "sparsity": self.sparsity, "schedule": self.schedule}
 
 
-def dense_run(options: Options) -> Path:
-    """Train the dense network once, or take it up where it stopped."""
-    from extremal import training
-
-    out = options.work / "dense"
-    if (out / "certificate.json").exists():
-        return out
-    training.fit(
-        training.Config(
-            model=options.model,
-            data="cifar10",
-            path=str(options.data),
-            train_size=options.train_size,
-            epochs=options.dense_epochs,
-            batch_size=options.batch_size,
-            lr=options.lr,
-            schedule="step",
-            weight_decay=options.weight_decay,
-            channels_last=True,
-            checkpoint_every=20,
-            seed=0,
-        ),
-        out=out,
-        resume=out.exists(),
-    )
-    return out
-
-
 def run(job: Job) -> dict[str, Any]:
     """Prune and retrain once; return the record."""
     from extremal import pruning
@@ -167,7 +139,9 @@ def main() -> None:
     if not options.data.exists():
         print(f"left out: there is no CIFAR-10 at {options.data}; give --data PATH")
         return
-    dense_run(options)
+    from _dense import dense_run
+
+    dense_run(options, options.work / "dense")
     jobs = [
         Job(options, sparsity, schedule, seed)
         for seed in options.seeds
