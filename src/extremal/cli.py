@@ -10,6 +10,7 @@ import dataclasses
 import importlib
 import io
 import json
+import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -186,7 +187,8 @@ def _call(verb: Callable[..., Any], name: str, words: list[str]) -> int:
     inputs = [getattr(parsed, _attribute(i)) for i in how.inputs]
     extra = {flag: getattr(parsed, flag) for flag in how.flags}
     answer = verb(*inputs, config=parsed.options, **extra)
-    print(json.dumps(answer.as_json(), indent=1) if parsed.json else answer.table().as_text())
+    if _rank() == 0:
+        print(json.dumps(answer.as_json(), indent=1) if parsed.json else answer.table().as_text())
     return int(getattr(answer, "exit_code", 0))
 
 
@@ -333,8 +335,14 @@ def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
 
 
 def _complain(text: str) -> int:
-    print(f"extremal: {' '.join(text.split())}", file=cast("Any", sys.stderr))
+    who = f"rank {_rank()}: " if _rank() else ""
+    print(f"extremal: {who}{' '.join(text.split())}", file=cast("Any", sys.stderr))
     return 2
+
+
+def _rank() -> int:
+    """Which of the processes of `torchrun` this is; the first one speaks for all."""
+    return int(os.environ["RANK"]) if {"RANK", "MASTER_ADDR"} <= os.environ.keys() else 0
 
 
 if __name__ == "__main__":

@@ -56,7 +56,7 @@ def trained():
     model = network()
     rates = training.schedule("linear", 24, 0.1)
     loop = training.LoopConfig(batch_size=32, threads=1)
-    training.train(model, digits(), epochs=3, lr=rates, loop=loop)
+    training.train(model, digits(), epochs=3, lr=rates, loop=loop, alone=True)
     return model
 
 

@@ -6,6 +6,12 @@
 
 A job is a picklable value; the function is a module-level function of it. Results come back in
 the order of the jobs, whatever order they were done in.
+
+In a `with` block the workers stay from one list of jobs to the next; otherwise they end with it:
+
+    with executor("processes") as runner:
+        for wave in waves:
+            runner.map(work, wave)
 """
 
 import multiprocessing
@@ -61,6 +67,14 @@ class Executor(Protocol):
         """Return all results in the order of the jobs."""
         ...
 
+    def __enter__(self) -> "Executor":
+        """Keep the workers for several lists of jobs."""
+        ...
+
+    def __exit__(self, *_: object) -> None:
+        """Let the workers go."""
+        ...
+
 
 def executor(
     name: Name = "serial",
@@ -102,6 +116,14 @@ def executor(
 
 
 class _Mapped:
+    workers: int
+
+    def __enter__(self) -> "Executor":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
     def outcomes(self, function: Callable[[J], R], jobs: Sequence[J]) -> Iterator[Outcome[R]]:
         raise AssertionError("every executor has its own")
 
@@ -158,24 +180,39 @@ def _end_with(parent: int) -> None:
     os._exit(1)
 
 
-@dataclass(frozen=True, slots=True)
 class _Processes(_Mapped):
-    workers: int
-    retries: int
-    threads: int
+    def __init__(self, workers: int, retries: int, threads: int) -> None:
+        self.workers, self.retries, self.threads = workers, retries, threads
+        self._kept = False  # inside a `with` block
+        self._pool: ProcessPoolExecutor | None = None
 
-    def _pool(self, jobs: int) -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(
-            min(self.workers, max(1, jobs)),
-            mp_context=multiprocessing.get_context("spawn"),
-            initializer=_start_worker,
-            initargs=(self.threads, list(sys.path), os.getpid()),
-        )
+    def __enter__(self) -> "Executor":
+        self._kept = True
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._kept = False
+        self._end()
+
+    def _workers(self) -> ProcessPoolExecutor:
+        """The pool; it starts a process when there is a job and none is idle."""
+        if self._pool is None:
+            self._pool = ProcessPoolExecutor(
+                self.workers,
+                mp_context=multiprocessing.get_context("spawn"),
+                initializer=_start_worker,
+                initargs=(self.threads, list(sys.path), os.getpid()),
+            )
+        return self._pool
+
+    def _end(self, wait: bool = True) -> None:
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.shutdown(wait=wait, cancel_futures=True)
 
     def outcomes(self, function: Callable[[J], R], jobs: Sequence[J]) -> Iterator[Outcome[R]]:
         attempts = [0] * len(jobs)
         waiting = list(range(len(jobs)))
-        pool = self._pool(len(jobs))
         running: dict[Future[R], int] = {}
         try:
             while waiting or running:
@@ -184,7 +221,7 @@ class _Processes(_Mapped):
                 while waiting and len(running) < self.workers:
                     index = waiting.pop(0)
                     attempts[index] += 1
-                    running[pool.submit(function, jobs[index])] = index
+                    running[self._workers().submit(function, jobs[index])] = index
                 broken = False
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     index = running.pop(future)
@@ -212,45 +249,64 @@ class _Processes(_Mapped):
                         else:
                             waiting.append(index)
                     running.clear()
-                    pool.shutdown(wait=False, cancel_futures=True)
-                    pool = self._pool(len(jobs))
+                    self._end(wait=False)
         finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+            # Left in the middle, jobs may still run: their workers are no use to the next list.
+            if running or not self._kept:
+                self._end()
 
 
 def _apply(function: Callable[[J], R], job: J) -> R:
     return function(job)  # Ray takes plain functions only, so a partial one is its argument
 
 
-@dataclass(frozen=True, slots=True)
 class _Ray(_Mapped):
-    workers: int
-    retries: int
-    threads: int
-    address: str | None
+    def __init__(self, workers: int, retries: int, threads: int, address: str | None) -> None:
+        self.workers, self.retries, self.threads = workers, retries, threads
+        self.address = address
+        self._kept = False  # inside a `with` block
+        self._ours = False  # whether this object joined the cluster
+
+    def __enter__(self) -> "Executor":
+        self._kept = True
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._kept = False
+        self._leave()
+
+    def _join(self) -> Any:
+        ray = require("ray", "ray")
+        if ray.is_initialized():
+            return ray
+        variables = {
+            "OMP_NUM_THREADS": str(self.threads),
+            "NUMBA_NUM_THREADS": str(self.threads),
+            "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
+        }
+        options: dict[str, Any] = {
+            "runtime_env": {"env_vars": variables},
+            "log_to_driver": False,
+            "configure_logging": False,
+        }
+        if self.address is None:
+            options |= {"num_cpus": self.workers, "include_dashboard": False}
+        ray.init(address=self.address or "local", **options)
+        self._ours = True
+        return ray
+
+    def _leave(self) -> None:
+        if self._ours:
+            self._ours = False
+            require("ray", "ray").shutdown()
 
     def outcomes(self, function: Callable[[J], R], jobs: Sequence[J]) -> Iterator[Outcome[R]]:
-        ray = require("ray", "ray")
-        ours = not ray.is_initialized()
-        if ours:
-            variables = {
-                "OMP_NUM_THREADS": str(self.threads),
-                "NUMBA_NUM_THREADS": str(self.threads),
-                "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
-            }
-            options: dict[str, Any] = {
-                "runtime_env": {"env_vars": variables},
-                "log_to_driver": False,
-                "configure_logging": False,
-            }
-            if self.address is None:
-                options |= {"num_cpus": self.workers, "include_dashboard": False}
-            ray.init(address=self.address or "local", **options)
+        ray = self._join()
+        running: dict[Any, int] = {}
         try:
             remote = ray.remote(num_cpus=1, max_retries=0)(_apply)
             attempts = [0] * len(jobs)
             waiting = list(range(len(jobs)))
-            running: dict[Any, int] = {}
             while waiting or running:
                 while waiting and len(running) < self.workers:
                     index = waiting.pop(0)
@@ -269,5 +325,7 @@ class _Ray(_Mapped):
                     else:
                         yield Outcome(index, value, None, attempts[index])
         finally:
-            if ours:
-                ray.shutdown()
+            for reference in running:  # left in the middle
+                ray.cancel(reference, force=True)
+            if not self._kept:
+                self._leave()

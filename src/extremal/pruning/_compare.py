@@ -123,16 +123,16 @@ def compare(
     def job(name: str, changed: Config) -> _Job:
         return _Job(model, data, changed, None if folder is None else folder / name)
 
-    runner = executor(run_on, workers=workers)
     jobs = [job(method, replace(settings, method=method)) for method in methods]
-    found = runner.map(_run, jobs)
-    # The sparsity as a fraction of integers: round(s N) gives exactly the achieved count back.
-    wanted = sorted({answer.pruned / answer.size for answer in found})
-    jobs = [
-        job(f"{baseline}-{sparsity:.6f}", replace(settings, method=baseline, sparsity=sparsity))
-        for sparsity in wanted
-    ]
-    baselines = dict(zip(wanted, runner.map(_run, jobs), strict=True))
+    with executor(run_on, workers=workers) as runner:
+        found = runner.map(_run, jobs)
+        # The sparsity as a fraction of integers: round(s N) gives the achieved count back.
+        wanted = sorted({answer.pruned / answer.size for answer in found})
+        jobs = [
+            job(f"{baseline}-{sparsity:.6f}", replace(settings, method=baseline, sparsity=sparsity))
+            for sparsity in wanted
+        ]
+        baselines = dict(zip(wanted, runner.map(_run, jobs), strict=True))
     rows = tuple(
         Row(
             method,

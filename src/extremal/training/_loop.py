@@ -134,6 +134,7 @@ def train(
     training_step: TrainingStep | None = None,
     checkpoint: str | Path | None = None,
     label: str = "",
+    alone: bool = False,
 ) -> History:
     """Train a model in place.
 
@@ -155,6 +156,8 @@ def train(
         checkpoint: A file for checkpoints. Where it exists and belongs to this training, the
             training goes on from it; it then also says when there is nothing left to do.
         label: What the progress display calls it.
+        alone: Train in this process only, also where `torchrun` started several: each may then
+            train a network of its own.
 
     Returns:
         The history, over all interruptions.
@@ -176,7 +179,7 @@ def train(
     if epochs < 1:
         raise ValueError(f"epochs={epochs} trains nothing; give 1 or more.")
     device = chosen_device(loop.device)
-    processes = group(device)
+    processes = Group() if alone else group(device)
     if isinstance(data, Data):
         batches = DataBatches(data, loop.batch_size, loop.seed, device, processes)
     else:

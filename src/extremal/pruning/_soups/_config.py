@@ -13,7 +13,7 @@ from ._merge import convex
 METHODS = ("imp", "bimp", "gmp", "dpf")
 VARY = ("seed", "weight-decay", "length", "lr")
 MERGES = ("uniform", "greedy", "weights")
-EXECUTORS = ("serial", "processes", "ray", "vmap")
+EXECUTORS = ("serial", "processes", "ray", "torchrun", "vmap")
 CORRUPTED = 1000  # test images for corrupted accuracy, with compare
 
 # Where and how fast, not what: a run may be taken up with others of these.
@@ -58,7 +58,8 @@ class SoupConfig(Config):
     basin: int | None = None
     """Pairs of members whose connecting line is tested; by default 1 with compare, else 0."""
     executor: str = "serial"
-    """serial, processes, ray, or vmap (members stacked and trained as one program)."""
+    """serial, processes, ray, torchrun (a member a rank), or vmap (members stacked into one
+    program)."""
     workers: int | None = None
     """Members that are trained at a time; by default as many as cores."""
     address: str | None = None

@@ -7,12 +7,14 @@ and run in this process. Killed at any moment, the same call goes on from the fi
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Literal
 
-from extremal.lab import WorkerError, executor
+from extremal.lab import Executor, WorkerError, executor
 from extremal.pruning._errors import PruningError
 
+from ._config import SoupConfig
 from ._node import Context, Node
+from ._ranks import Ranks
 from ._stacked import retrain_stacked
 from ._work import WORK, threads_of
 
@@ -41,8 +43,16 @@ def run_node(job: Job) -> None:
             WORK[node.kind](context, node)
 
 
-def run_graph(context: Context, targets: Sequence[Node], progress: Progress) -> None:
+def run_graph(
+    context: Context, targets: Sequence[Node], progress: Progress, runner: Executor
+) -> None:
     """Compute the targets and all that they need.
+
+    Args:
+        context: With the nodes.
+        targets: What is wanted.
+        progress: Told what happens.
+        runner: Does what takes long.
 
     Raises:
         PruningError: A target cannot be had; the nodes that failed are named.
@@ -77,7 +87,7 @@ def run_graph(context: Context, targets: Sequence[Node], progress: Progress) -> 
                 ready.append(node)
         if not ready:
             break
-        for nodes, error in _wave(context, ready):
+        for nodes, error in _wave(context, ready, runner):
             for node in nodes:
                 if error is None:
                     done.add(node.key)
@@ -102,17 +112,19 @@ _TOLD = ("TrainingError", "RunError", "MissingExtra")  # their texts say what to
 
 
 def _wave(
-    context: Context, ready: Sequence[Node]
+    context: Context, ready: Sequence[Node], runner: Executor
 ) -> Iterator[tuple[tuple[Node, ...], BaseException | None]]:
     """Run nodes that do not need each other; yield each as it ends."""
     context = replace(context, begun=time.time())
     quick = [(context, (node,)) for node in ready if node.kind in _QUICK]
     rest = _stacks(context, [node for node in ready if node.kind not in _QUICK])
-    for jobs, runner in (
+    here = executor("serial", retries=context.config.retries)
+    alone = context.config.executor == "processes" and len(rest) == 1  # needs no process of its own
+    for jobs, chosen in (
         (quick, executor("serial", retries=0)),
-        (rest, _runner(context, len(rest))),
+        (rest, here if alone else runner),
     ):
-        for outcome in runner.outcomes(run_node, jobs):
+        for outcome in chosen.outcomes(run_node, jobs):
             nodes = jobs[outcome.index][1]
             error = outcome.error
             # Whatever a worker says, the files decide.
@@ -121,10 +133,12 @@ def _wave(
             yield nodes, error
 
 
-def _runner(context: Context, jobs: int) -> Any:
-    config = context.config
+def runner_of(config: SoupConfig) -> Executor:
+    """The executor of a whole run, whose workers stay from wave to wave."""
     name: Literal["serial", "processes", "ray"] = "serial"
-    if config.executor == "ray" or (config.executor == "processes" and jobs > 1):
+    if config.executor == "torchrun":
+        return Ranks(config.retries)
+    if config.executor in ("processes", "ray"):
         name = "ray" if config.executor == "ray" else "processes"
     return executor(
         name,

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from extremal import training
-from extremal.lab import Run, RunError, append_record, command, resolve
+from extremal.lab import Executor, Run, RunError, append_record, command, resolve
 from extremal.pruning._budget import Budget, Cost
 from extremal.pruning._certificate import write_files
 from extremal.pruning._metrics import parameter_sparsity, theoretical_speedup
@@ -30,9 +30,10 @@ from extremal.training import Data, Evaluation
 
 from ._certificate import write_soup_certificate
 from ._config import SoupConfig
-from ._graph import Progress, run_graph, run_node
+from ._graph import Progress, run_graph, run_node, runner_of
 from ._node import KIND, Context, Node, shared_by_all
 from ._plan import Plan, make_plan
+from ._ranks import Ranks
 from ._report import write_soup_report
 from ._result import Candidate, Ran, Row, Soup, extras, worst
 from ._work import loaded
@@ -95,27 +96,59 @@ def soup(
     with ExitStack() as stack:
         if settings.node is not None:
             return _one_node(start, settings, given, digest, plain, Path(out or ""))
+        runner = runner_of(settings)
+        if isinstance(runner, Ranks) and not runner.leads:
+            stack.enter_context(runner)
+            return _other_rank(runner, start, settings, given, digest, kept=out is not None)
+        # The folder outlives the runner: other ranks may still read from it.
         folder = out or Path(stack.enter_context(tempfile.TemporaryDirectory())) / "soup"
+        stack.enter_context(runner)
         run = stack.enter_context(
             Run.create(folder, kind=KIND, config=plain, resume=resume, force=force)
         )
-        return _soup(run, start, settings, given, digest, kept=out is not None)
+        return _soup(run, start, settings, given, digest, runner, kept=out is not None)
 
 
 def _soup(
-    run: Run, start: Start, config: SoupConfig, given: Given, digest: str, kept: bool
+    run: Run,
+    start: Start,
+    config: SoupConfig,
+    given: Given,
+    digest: str,
+    runner: Executor,
+    kept: bool,
 ) -> Soup:
+    if isinstance(runner, Ranks):
+        runner.begin(run.path)
     context = _context(run.path, start, config, given)
     plan = make_plan(context, digest)
     progress = Progress()
     hours = _announce(context, plan)
-    run_graph(context, plan.targets, progress)
+    run_graph(context, plan.targets, progress, runner)
     measured = _measures(context, plan)
-    run_graph(context, list(measured.values()), progress)
+    run_graph(context, list(measured.values()), progress, runner)
     result = _collected(context, plan, measured, progress, hours)
+    if kept:
+        result = _written(run, context, plan, measured, result)
+    if isinstance(runner, Ranks):
+        runner.end(hours=hours, **vars(progress))
+    return result
+
+
+def _other_rank(
+    runner: Ranks, start: Start, config: SoupConfig, given: Given, digest: str, kept: bool
+) -> Soup:
+    """What a rank does that does not lead: its members, then the same result from the files."""
+    folder = runner.folder()
+    context = _context(folder, start, config, given)
+    plan = make_plan(context, digest)
+    said = runner.serve(context, run_node)
+    hours = said.pop("hours")
+    result = _collected(context, plan, _measures(context, plan), Progress(**said), hours)
     if not kept:
         return result
-    return _written(run, context, plan, measured, result)
+    pruned = replace(result.pruned, path=folder, certificate=folder / "certificate.json")
+    return replace(result, path=folder, certificate=pruned.certificate, pruned=pruned)
 
 
 def _context(folder: Path, start: Start, config: SoupConfig, given: Given) -> Context:
@@ -227,7 +260,7 @@ def _seconds_per_step(context: Context) -> float | None:
         for _ in range(2):  # the first warms up
             history = training.train(
                 model, few, epochs=1, lr=[0.0] * count, loop=start.loop,
-                loss=context.given.loss, training_step=context.given.training_step,
+                loss=context.given.loss, training_step=context.given.training_step, alone=True,
             )  # fmt: skip
             times.append(history.seconds / count)
     finally:

@@ -168,6 +168,7 @@ def train_here(
         training_step=context.given.training_step,
         checkpoint=file,
         label=node.label,
+        alone=True,
     )
 
 
