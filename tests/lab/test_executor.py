@@ -113,3 +113,24 @@ def test_bad_options_are_refused(options):
     # In tests the type checker already refuses an unknown name, with a TypeError of its own.
     with pytest.raises((ValueError, TypeError), match=r"at least one worker|count of 0|slurm"):
         executor(**{"name": "processes", **options})
+
+
+def tell_process(_: int) -> int:
+    """Return the own process number."""
+    return os.getpid()
+
+
+def test_workers_stay_inside_a_with_block(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    import test_executor
+
+    with executor("processes", workers=1) as runner:
+        first = runner.map(test_executor.tell_process, [0, 1])
+        assert runner.map(test_executor.tell_process, [0]) == first[:1] == first[1:]
+        assert runner.map(test_executor.die_once, [str(tmp_path)]) == [7]  # a new worker
+        assert runner.map(test_executor.tell_process, [0]) != first[:1]
+    with pytest.raises(ProcessLookupError):
+        os.kill(first[0], 0)
+    runner = executor("processes", workers=1)  # without a block, they end with each list
+    once = runner.map(test_executor.tell_process, [0])
+    assert runner.map(test_executor.tell_process, [0]) != once

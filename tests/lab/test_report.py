@@ -42,3 +42,18 @@ def test_a_report_is_one_file_and_escapes_its_text(tmp_path):
     assert "1,000" in html
     assert html.count("data:image/") == 2
     assert not re.search(r'(src|href)="(?!data:)', html)
+
+
+def test_pictures_become_files_that_are_whole(tmp_path, monkeypatch):
+    one, two = lab.Picture(drawn("svg"), "a curve"), lab.Picture(drawn("png"), "the same")
+    assert lab.write_figures(tmp_path, {"one": one, "none": None, "two": two}) == [one, two]
+    assert sorted(p.name for p in (tmp_path / "figures").iterdir()) == ["one.svg", "two.png"]
+
+    def full(self, data):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.write_bytes", full)
+    with pytest.raises(OSError, match="disk is full"):
+        lab.write_figures(tmp_path, {"one": two})
+    monkeypatch.undo()
+    assert (tmp_path / "figures" / "one.svg").read_bytes() == one.data

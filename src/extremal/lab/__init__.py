@@ -11,7 +11,7 @@ from ._plots import PALETTE, figure_bytes, new_figure
 from ._progress import Progress, progress
 from ._rationals import rational
 from ._records import append_record, commit, machine, read_records, versions
-from ._report import Picture, Section, Text, write_report
+from ._report import Picture, Section, Text, write_figures, write_report
 from ._runs import Run
 from ._seeds import derive_seed, generator, seed_everything
 from ._tables import Cell, Table
@@ -62,5 +62,6 @@ __all__ = [
     "versions",
     "wilson",
     "write_certificate",
+    "write_figures",
     "write_report",
 ]

@@ -1,7 +1,7 @@
 """The report: one HTML file that needs nothing else, made of typed sections."""
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,9 +26,14 @@ class Picture:
     caption: str
 
     @property
+    def kind(self) -> str:
+        """The ending of its file: svg or png."""
+        return "png" if self.data.startswith(b"\x89PNG") else "svg"
+
+    @property
     def source(self) -> str:
         """The picture as a data address."""
-        kind = "png" if self.data.startswith(b"\x89PNG") else "svg+xml"
+        kind = "png" if self.kind == "png" else "svg+xml"
         return f"data:image/{kind};base64,{base64.b64encode(self.data).decode()}"
 
 
@@ -91,6 +96,22 @@ def write_report(
     page = jinja2.Environment(autoescape=True).from_string(_PAGE)
     html: str = page.render(title=title, sections=[_plain(s) for s in sections], footer=footer)
     return atomic_write(path, html)
+
+
+def write_figures(folder: Path | str, pictures: Mapping[str, Picture | None]) -> list[Picture]:
+    """Write the pictures of a run as files, each whole or not at all.
+
+    Args:
+        folder: Of the run; the files are `figures/NAME.svg` (or `.png`) in it.
+        pictures: By name; None where there is nothing to show.
+
+    Returns:
+        Those that there are, in their order, for the report.
+    """
+    for name, picture in pictures.items():
+        if picture is not None:
+            atomic_write(Path(folder) / "figures" / f"{name}.{picture.kind}", picture.data)
+    return [picture for picture in pictures.values() if picture is not None]
 
 
 def _plain(section: Section) -> dict[str, object]:

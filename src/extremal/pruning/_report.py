@@ -10,6 +10,7 @@ from extremal.lab import (
     Text,
     figure_bytes,
     new_figure,
+    write_figures,
     write_report,
 )
 
@@ -18,15 +19,14 @@ from ._result import Pruned, percent
 
 def write_prune_report(folder: Path, result: Pruned, data_name: str) -> None:
     """Write `report.html` and its figures."""
-    pictures = {
-        "accuracy": _accuracy(result),
-        "layers": _layers(result),
-        "learning-rates": _rates(result),
-    }
-    for name, picture in pictures.items():
-        if picture is not None:
-            (folder / "figures").mkdir(exist_ok=True)
-            (folder / "figures" / f"{name}.svg").write_bytes(picture.data)
+    pictures = write_figures(
+        folder,
+        {
+            "accuracy": _accuracy(result),
+            "layers": _layers(result),
+            "learning-rates": _rates(result),
+        },
+    )
     config = result.config
     sections: list[Section] = [
         Text(
@@ -36,7 +36,7 @@ def write_prune_report(folder: Path, result: Pruned, data_name: str) -> None:
             f"({result.sparsity:.4%}); over all parameters {result.parameter_sparsity:.4%}."
         ),
         result.table(),
-        *[picture for picture in pictures.values() if picture is not None],
+        *pictures,
         Text("What it cost", heading=True),
         _cost(result),
         Text("Layers", heading=True),

@@ -12,6 +12,7 @@ from extremal.lab import (
     Text,
     figure_bytes,
     new_figure,
+    write_figures,
     write_report,
 )
 
@@ -20,16 +21,15 @@ from ._result import Soup
 
 def write_soup_report(folder: Path, soup: Soup, data_name: str) -> None:
     """Write `report.html` and its figures."""
-    pictures = {
-        "methods": _methods(soup),
-        "basin": _basin(soup),
-        "corruptions": _corruptions(soup),
-        "phases": _phases(soup),
-    }
-    for name, picture in pictures.items():
-        if picture is not None:
-            (folder / "figures").mkdir(exist_ok=True)
-            (folder / "figures" / f"{name}.svg").write_bytes(picture.data)
+    pictures = write_figures(
+        folder,
+        {
+            "methods": _methods(soup),
+            "basin": _basin(soup),
+            "corruptions": _corruptions(soup),
+            "phases": _phases(soup),
+        },
+    )
     config = soup.config
     sections: list[Section] = [
         Text(
@@ -40,7 +40,7 @@ def write_soup_report(folder: Path, soup: Soup, data_name: str) -> None:
         ),
         Text(_verdict(soup)),
         soup.table(),
-        *[picture for picture in pictures.values() if picture is not None],
+        *pictures,
         Text("Members of the last phase", heading=True),
         Table(
             ["member", "weight", "test accuracy", "validation accuracy", "epochs"],
