@@ -83,24 +83,26 @@ def environment(**more):
     return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", **more}
 
 
-def test_two_ranks_give_the_bytes_of_serial(tmp_path):
-    """Inside an initialised group of two processes; each trains its own member without DDP."""
-    out = tmp_path / "ranks"
-    script = program(tmp_path, out)
+def test_two_ranks_give_the_bytes_of_serial(tmp_path, monkeypatch):
+    """Inside an initialised group: this process is rank 0; each trains its member without DDP."""
+    make(tmp_path / "serial", threads=1)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
-    ranks = [
-        subprocess.Popen(
-            [sys.executable, script],
-            env=environment(
-                RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=port
-            ),
-        )
-        for rank in range(2)
-    ]
-    make(tmp_path / "serial", threads=1)
-    assert [rank.wait(120) for rank in ranks] == [0, 0]
+    names = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    out = tmp_path / "ranks"
+    script = program(tmp_path, out)
+    other = subprocess.Popen([sys.executable, script], env=environment(RANK="1", **names))
+    for name, value in {"RANK": "0", **names}.items():
+        monkeypatch.setenv(name, value)
+    torch.distributed.init_process_group("gloo")
+    try:
+        found = make(out, executor="torchrun")
+        assert other.wait(120) == 0
+    finally:
+        torch.distributed.destroy_process_group()
+    assert set(found.computed) == {"start", "soup-1-prune", "soup-1-member-1", "soup-1-member-2",
+                                   "soup-1-merge"}  # fmt: skip
     assert files(out) == files(tmp_path / "serial")
 
 
