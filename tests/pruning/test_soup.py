@@ -279,6 +279,34 @@ def test_nodes_one_by_one_give_the_same_bytes(calm, dense, tmp_path):
     assert files(single) == files(calm.path)
 
 
+def test_jobs_of_an_array_may_begin_at_the_same_moment(dense, tmp_path):
+    """One job makes the folder and holds it; the other waits until it can see what it is."""
+    import threading
+
+    from extremal.lab import Run
+
+    short = {"sparsity": 0.8, "epochs": 1, "members": 2}
+    soup(dense, **short, out=tmp_path / "first", node="start")
+    plain = Run.open(tmp_path / "first").config
+    out = tmp_path / "second"
+    out.mkdir()
+    holder = Run(out, "pruning/soup", {})
+    holder._hold()
+
+    def make_later():
+        time.sleep(0.3)
+        holder.release()
+        Run.create(out, kind="pruning/soup", config=plain).release()
+
+    thread = threading.Thread(target=make_later)
+    thread.start()
+    assert soup(dense, **short, out=out, node="start").computed
+    thread.join()
+    with pytest.raises(ValueError, match="names 0 nodes"):
+        soup(dense, **short, out=tmp_path / "third", node="soup-7-merge")
+    assert not (tmp_path / "third").exists()
+
+
 PROGRAM = """
 import sys
 sys.path.insert(0, {tests!r})

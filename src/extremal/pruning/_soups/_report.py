@@ -18,6 +18,8 @@ from extremal.lab import (
 
 from ._result import Soup
 
+_LEAST_SPAN = 4.0  # points of error that the picture of a line shows
+
 
 def write_soup_report(folder: Path, soup: Soup, data_name: str) -> None:
     """Write `report.html` and its figures."""
@@ -130,6 +132,10 @@ def _basin(soup: Soup) -> Picture | None:
         label = f"barrier {100 * line['barrier']:.2f} points"
         axes.plot(line["alpha"], error, "o-", color=colour, label=label)
         axes.plot([0, 1], [error[0], error[-1]], ":", color=colour)
+    low, high = axes.get_ylim()
+    if high - low < _LEAST_SPAN:  # a few test images more or less are no hills
+        middle = (low + high) / 2
+        axes.set_ylim(max(0.0, middle - _LEAST_SPAN / 2), middle + _LEAST_SPAN / 2)
     axes.set_xlabel("share of the first member")
     axes.set_ylabel("test error (%)")
     axes.legend()

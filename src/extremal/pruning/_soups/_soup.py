@@ -38,6 +38,8 @@ from ._report import write_soup_report
 from ._result import Candidate, Ran, Row, Soup, extras, worst
 from ._work import loaded
 
+_JOINING = 10.0  # seconds that jobs of an array wait for the one that makes their folder
+
 
 @command(options=SoupConfig, inputs=("model_or_run?",))
 def soup(
@@ -194,14 +196,6 @@ def _one_node(
     folder: Path,
 ) -> Ran:
     """Run exactly one node: for job arrays, where many such calls share a folder."""
-    if not (folder / "config.json").exists():
-        with Run.create(folder, kind=KIND, config=plain):
-            pass
-    elif Run.open(folder, KIND).config != plain:
-        raise RunError(
-            f"{folder} was started with another configuration; repeat its options, or choose "
-            "another --out."
-        )
     context = _context(folder, start, config, given)
     plan = make_plan(context, digest)
     _measures(context, plan)
@@ -211,6 +205,7 @@ def _one_node(
         labels = ", ".join(f"{n.label} ({n.key[:12]})" for n in context.nodes.values())
         raise ValueError(f"node={wanted!r} names {len(found)} nodes; there are {labels}.")
     (node,) = found
+    _join_array(folder, plain)
     present = [p for p in context.parents(node) if context.done(p)]
     if len(present) < (node.least or len(node.parents)):
         lost = [p.label for p in context.parents(node) if p not in present]
@@ -222,6 +217,24 @@ def _one_node(
     if not done:
         run_node((replace(context, begun=time.time()), (node,)))
     return Ran(node.label, node.key, node.kind, context.facts(node)["sha256"], not done)
+
+
+def _join_array(folder: Path, plain: dict[str, Any]) -> None:
+    """Make the run folder, or find that another job of the array has made the same one."""
+    until = time.monotonic() + _JOINING
+    while not (folder / "config.json").exists():
+        try:
+            with Run.create(folder, kind=KIND, config=plain):
+                return
+        except RunError:  # another job is at it, or was a moment before
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.05)
+    if Run.open(folder, KIND).config != plain:
+        raise RunError(
+            f"{folder} was started with another configuration; repeat its options, or choose "
+            "another --out."
+        )
 
 
 def _announce(context: Context, plan: Plan) -> float | None:
