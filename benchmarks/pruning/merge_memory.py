@@ -1,8 +1,10 @@
 """Does merging m models need the memory of m models?
 
 Run:      python benchmarks/pruning/merge_memory.py
+          python benchmarks/pruning/merge_memory.py --values 32000000 --tensors 2
 Expect:   peak memory above the idle process stays the same for 2 to 10 members and for tensors of
-          any size: pieces of 2^17 values in float64. Time grows with bytes read.
+          any size, and is below one large tensor: pieces of 2^17 values in float64, and what the
+          file readers take. Time grows with bytes read.
 Fairness: the same files for both; each merge in a process of its own, whose peak resident memory is
           the system's own figure; the baseline is the usual `sum of state dicts / m` with all
           members loaded (as published soup code has it).
@@ -93,7 +95,8 @@ def main() -> None:
         samples=samples,
         wall_seconds=time.perf_counter() - began,
     )
-    print(table([{"samples": samples, "configuration": to_plain(options)}]).as_text())
+    for one in table([{"samples": samples, "configuration": to_plain(options)}]):
+        print(one.as_text())
 
 
 def _child(how: str, folder: str, files: list[Path]) -> dict[str, float]:
@@ -104,19 +107,30 @@ def _child(how: str, folder: str, files: list[Path]) -> dict[str, float]:
     return json.loads(said)
 
 
-def table(records: list[dict[str, Any]]) -> Table:
-    """Peak memory above the idle process, and the least time."""
-    record = records[-1]
-    model = record["configuration"]["values"] * 4 / 2**20
-    rows: list[list[str | float | int | None]] = []
-    for name, runs in record["samples"].items():
-        how, _, m = name.partition(" ")
-        peak = max(run["mib"] for run in runs)
-        rows.append(
-            [int(m), how, round(peak, 1), round(peak / model, 2), min(r["seconds"] for r in runs)]
+def table(records: list[dict[str, Any]]) -> list[Table]:
+    """Peak memory above the idle process, and the least time; the last record of each size."""
+    latest = {
+        (r["configuration"]["values"], r["configuration"]["tensors"]): r["samples"] for r in records
+    }
+    tables: list[Table] = []
+    for (values, tensors), samples in latest.items():
+        model = values * 4 / 2**20
+        rows: list[list[str | float | int | None]] = []
+        for name, runs in samples.items():
+            how, _, m = name.partition(" ")
+            peak = max(run["mib"] for run in runs)
+            least = round(min(run["seconds"] for run in runs), 2)
+            sizes = (round(peak / model, 2), round(peak * tensors / model, 2))
+            rows.append([int(m), how, round(peak, 1), *sizes, least])
+        tables.append(
+            Table(
+                ["members", "way", "peak MiB", "in models", "in tensors", "least seconds"],
+                rows,
+                f"Members of {model:.0f} MiB in {tensors} equal tensors of "
+                f"{model / tensors:.1f} MiB, float32",
+            )
         )
-    title = f"Members of {model:.0f} MiB each, float32"
-    return Table(["members", "way", "peak MiB", "in models", "least seconds"], rows, title)
+    return tables
 
 
 if __name__ == "__main__":
