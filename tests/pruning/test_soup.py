@@ -495,6 +495,16 @@ def test_soups_of_other_methods(data, tmp_path, method):
     assert again.computed == ()
 
 
+def test_channels_last_networks_are_measured_as_they_are_trained(dense, data, tmp_path):
+    from extremal.pruning._start import find_start
+
+    options = {**LOOP, **QUICK, "channels_last": True}
+    start = find_start(dense, data, pruning.SoupConfig(**options))
+    assert start.model[4].weight.is_contiguous(memory_format=torch.channels_last)
+    result = soup(dense, sparsity=0.8, epochs=1, members=2, channels_last=True, out=tmp_path / "r")
+    assert verify.file(result.certificate).status == "accepted"
+
+
 def test_filter_soups(dense, tmp_path):
     result = soup(
         dense, sparsity=0.5, selector="filter", epochs=1, members=2, out=tmp_path / "filters"

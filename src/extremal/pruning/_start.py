@@ -112,6 +112,8 @@ def find_start(source: Any, data: Any, config: Config) -> Start:
     train, test = _halves(data)
     loop = config.loop(dense_loop)
     model.to(_device(loop.device))
+    if loop.channels_last:  # measuring in another layout than training took 1.6 times as long
+        model.to(memory_format=torch.channels_last)
     rates = _bounded(rates, config)
     dense_epochs = dense_epochs if config.dense_epochs is None else config.dense_epochs
     weights = prunable_weights(model, config.include, config.exclude)
