@@ -1,5 +1,6 @@
 """The shell: exit codes, one line for every error, and a table that matches the doors."""
 
+import dataclasses
 import importlib
 
 import pytest
@@ -83,3 +84,32 @@ def test_cite_and_version(capsys):
     assert cli.main(["cite", "pruning"]) == 0
     assert "2111.00843" in capsys.readouterr().out
     assert cli.main(["--version"]) == 0
+
+
+def test_of_several_ranks_the_first_one_prints(capsys, monkeypatch):
+    """A `torchrun` group runs the command in every rank; its result is shown once."""
+
+    class Answer:
+        def table(self):
+            from extremal.lab import Table
+
+            return Table(["found"], [["it"]])
+
+    from extremal.lab import command
+
+    @dataclasses.dataclass(frozen=True)
+    class Options:
+        n: int = 0
+
+    @command(options=Options)
+    def verb(*, config=None, out=None, resume=False, force=False, **options):
+        """Find it."""
+        return Answer()
+
+    monkeypatch.setenv("MASTER_ADDR", "localhost")
+    for rank, shown in (("0", True), ("1", False)):
+        monkeypatch.setenv("RANK", rank)
+        assert cli._call(verb, "extremal x y", []) == 0
+        assert ("it" in capsys.readouterr().out) == shown
+    assert cli.main(["nothing"]) == 2
+    assert capsys.readouterr().err.startswith("extremal: rank 1: 'nothing' is neither")

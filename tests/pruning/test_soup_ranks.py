@@ -182,6 +182,19 @@ def test_a_rank_that_does_not_beat_is_named_and_replaced(monkeypatch, capsys, re
         assert done == ["one"]
 
 
+def test_a_rank_that_ended_is_not_waited_for(monkeypatch):
+    store = HashStore()
+    first = ranks_of(monkeypatch, store, 0)
+    monkeypatch.setattr(_ranks, "SILENT", 1e9)
+    monkeypatch.setattr(_ranks, "rendezvous", lambda _: iter([(store, 1, 2)]))
+    monkeypatch.setattr(_ranks, "_session", iter([0]))
+    second = _ranks.Ranks(0)
+    with pytest.raises(ArithmeticError), second:
+        raise ArithmeticError
+    found = list(first.outcomes(lambda job: None, jobs("one", "two")))
+    assert [type(o.error) for o in found] == [type(None), WorkerError]
+
+
 def test_other_ranks_name_a_leader_that_vanished(monkeypatch):
     second = ranks_of(monkeypatch, HashStore(), 1)
     with pytest.raises(WorkerError, match="rank 0, which leads this soup, vanished"):

@@ -21,7 +21,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -154,7 +154,7 @@ class Ranks:
                 if told is not None:
                     del pending[index]
                     yield self._heard(jobs[index], index, rank, told)
-            for rank in self._silent(set(pending.values())):
+            for rank in self._silent(set(pending.values())) | self._left(pending.values()):
                 self._gone.add(rank)
                 lost = sorted(index for index, other in pending.items() if other == rank)
                 labels = ", ".join(jobs[index][1][0].label for index in lost)
@@ -258,6 +258,10 @@ class Ranks:
             elif now - since > SILENT:
                 found.add(rank)
         return found
+
+    def _left(self, ranks: Iterable[int]) -> set[int]:
+        """Those that ended with an error of their own, which they have shown themselves."""
+        return {rank for rank in ranks if self._get(f"left/{rank}") is not None}
 
     def _watch_leader(self) -> None:
         if self._silent({0}):
