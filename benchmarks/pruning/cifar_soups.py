@@ -135,7 +135,7 @@ def main() -> None:
 
 
 def table(records: list[dict[str, Any]]) -> list[Table]:
-    """Mean and standard deviation over seeds: clean, corrupted, against the soup; then geometry."""
+    """Mean and standard deviation over seeds: clean, corrupted, against the soup; geometry."""
     groups: dict[tuple[str, float], list[dict[str, Any]]] = {}
     for record in records:
         c = record["configuration"]
@@ -161,7 +161,7 @@ def table(records: list[dict[str, Any]]) -> list[Table]:
                     round(100 * mean(f["worst_class"] for f in found), 2),
                     found[0]["epochs"],
                     found[0]["inference"],
-                    None if method == "soup" else round(mean(gaps), 2),
+                    *([None, None] if method == "soup" else _spread(gaps)),
                 ]
             )
         tables.append(
@@ -169,7 +169,7 @@ def table(records: list[dict[str, Any]]) -> list[Table]:
                 [
                     "method", "sparsity (%)", "clean, mean (%)", "st. dev.",
                     "corrupted, mean (%)", "st. dev.", "ECE", "worst class (%)",
-                    "member-epochs", "networks", "soup minus it",
+                    "member-epochs", "networks", "soup minus it (clean)", "st. dev.",
                 ],
                 rows,
                 f"{model}, {c['train_size'] or 50_000:,} training images, dense "
