@@ -174,9 +174,10 @@ def table(records: list[dict[str, Any]]) -> list[Table]:
                 rows,
                 f"{model}, {c['train_size'] or 50_000:,} training images, dense "
                 f"{c['dense_epochs']} epochs, {c['phases']} phases of "
-                f"{c['epochs'] // c['phases']} epochs, {c['members']} members, {len(runs)} seeds; "
-                f"clean: {c['test_size'] or 10_000:,} test images; "
-                f"corrupted: 9 kinds x 5 severities on {c['corrupt']:,} test images",
+                f"{_count(c['epochs'] // c['phases'], 'epoch')}, {c['members']} members, "
+                f"{_count(len(runs), 'seed')}; clean: {c['test_size'] or 10_000:,} test images; "
+                f"corrupted: 9 kinds x 5 severities on {c['corrupt']:,} test images. "
+                f"{_verdict(values)}",
             )
         )  # fmt: skip
         tables.append(
@@ -202,6 +203,21 @@ def table(records: list[dict[str, Any]]) -> list[Table]:
             )
         )
     return tables
+
+
+def _verdict(values: dict[str, list[dict[str, Any]]]) -> str:
+    """Whether the soup won among what costs as little to run and is chosen without test data."""
+    clean = {m: 100 * mean(f["accuracy"] for f in found) for m, found in values.items()}
+    apart = ("soup", "dense", "ensemble", "best candidate")
+    best = max((m for m in clean if m not in apart), key=lambda m: clean[m])
+    gap = clean["soup"] - clean[best]
+    if gap > 0:
+        return f"The soup is {gap:.2f} points above the best of the others, {best}."
+    return f"The soup did not win: {best} is {-gap:.2f} points above it."
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"
 
 
 def _spread(values: list[float]) -> list[float | None]:
