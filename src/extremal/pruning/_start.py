@@ -4,7 +4,7 @@ import copy
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -113,7 +113,7 @@ def find_start(source: Any, data: Any, config: Config) -> Start:
     loop = config.loop(dense_loop)
     model.to(_device(loop.device))
     if loop.channels_last:  # measuring in another layout than training took 1.6 times as long
-        model.to(memory_format=torch.channels_last)
+        cast("Any", model).to(memory_format=torch.channels_last)  # torch has no stub for it
     rates = _bounded(rates, config)
     dense_epochs = dense_epochs if config.dense_epochs is None else config.dense_epochs
     weights = prunable_weights(model, config.include, config.exclude)
