@@ -267,16 +267,17 @@ def _first_words(box: str) -> str:
 def _verify(words: list[str]) -> int:
     from extremal import verify
 
-    machine = "--json" in words
-    files = [w for w in words if w != "--json"]
+    machine, thorough = "--json" in words, "--thorough" in words
+    files = [w for w in words if w not in {"--json", "--thorough"}]
     if any(w in {"-h", "--help"} for w in files):
         print(
-            "usage: extremal verify FILE [--json]\n\nExit code: 0 accepted, 1 rejected, 2 unusable."
+            "usage: extremal verify FILE [--json] [--thorough]\n\n--thorough repeats also what takes "
+            "long, where a kind has such a thing.\nExit code: 0 accepted, 1 rejected, 2 unusable."
         )
         return 0
     if len(files) != 1 or files[0].startswith("-"):
-        raise _Usage("verify takes one certificate: extremal verify FILE [--json].")
-    verdict = verify.file(files[0])
+        raise _Usage("verify takes one certificate: extremal verify FILE [--json] [--thorough].")
+    verdict = verify.file(files[0], thorough=thorough)
     if machine:
         print(json.dumps(verdict.as_json(), indent=1))
     elif verdict.status == "unusable":

@@ -36,15 +36,14 @@ def check(claim: dict[str, Any], witness: dict[str, Any], folder: Path) -> list[
     if not 1 <= d <= MAX_DEGREE:
         raise Rejected(f"the degree {d} is not in 1..{MAX_DEGREE}.")
     points = [(i, j) for i in range(d + 1) for j in range(d + 1 - i)]
-    triangles = _triangles(fields.items(witness, "triangles"), len(points))
-    _triangulation(d, points, triangles)
+    triangles = checked_triangulation(d, points, fields.items(witness, "triangles"))
     signs = fields.text(witness, "signs")
     if len(signs) != len(points) or set(signs) - {"0", "1"}:
         raise Rejected(f"the signs are not {len(points)} digits 0 and 1.")
 
     heights = witness.get("heights")
     if heights is not None:
-        _convex(points, triangles, _heights(fields.items(witness, "heights"), len(points)))
+        checked_heights(points, triangles, fields.items(witness, "heights"))
     if claim.get("algebraic") is not (heights is not None):
         raise Rejected("algebraic is claimed exactly where heights are given.")
     found = curve_digest(d, triangles, heights, signs)
@@ -65,6 +64,20 @@ def check(claim: dict[str, Any], witness: dict[str, Any], folder: Path) -> list[
         *(["the heights are strictly convex over it, exactly"] if heights is not None else []),
         what,
     ]
+
+
+def checked_triangulation(
+    d: int, points: list[Point], value: list[Any]
+) -> list[list[int]]:
+    """Return the triangles if they are a unimodular triangulation."""
+    triangles = _triangles(value, len(points))
+    _triangulation(d, points, triangles)
+    return triangles
+
+
+def checked_heights(points: list[Point], triangles: list[list[int]], value: list[Any]) -> None:
+    """Return if the heights are strictly convex over the triangulation."""
+    _convex(points, triangles, _heights(value, len(points)))
 
 
 def curve_digest(d: int, triangles: list[list[int]], heights: Any, signs: str) -> str:
