@@ -17,7 +17,7 @@ from ._census import Census, census, read_census
 from ._errors import TCurveError
 from ._glued import glued
 from ._notation import Scheme, parse
-from ._scheme import read_signs, regions_of, scheme_of
+from ._scheme import Signs, read_signs, regions_of, scheme_of
 from ._shipped import read
 from ._triangulation import Triangulation
 
@@ -104,14 +104,7 @@ def draw(
         t, signs, scheme = curves[0]
         svg = _page([_curve(t, signs, settings, settings.size)], [str(scheme)], settings.size, 1)
     else:
-        small = max(40, settings.size // 4)
-        bare = DrawConfig(size=small, edges=False, points=False)
-        svg = _page(
-            [_curve(t, signs, bare, small) for t, signs, _ in curves],
-            [s.text("unicode") for *_, s in curves],
-            small,
-            min(11, len(curves)),
-        )
+        svg = curve_sheet(curves, settings.size // 4)
     path = None
     if out is not None:
         path = Path(out)
@@ -164,6 +157,20 @@ def _curves(
         entries = list(found_census.entries)
     for entry in entries:
         yield t, read_signs(t, entry.witness), entry.scheme
+
+
+def curve_sheet(
+    curves: Sequence[tuple[Triangulation, Signs, Scheme]], size: int = 160
+) -> str:
+    """Return one picture of many curves, eleven a row."""
+    small = max(40, size)
+    bare = DrawConfig(size=small, edges=False, points=False)
+    return _page(
+        [_curve(t, read_signs(t, signs), bare, small) for t, signs, _ in curves],
+        [s.text("unicode") for *_, s in curves],
+        small,
+        min(11, max(1, len(curves))),
+    )
 
 
 def _page(bodies: list[str], titles: list[str], size: int, columns: int) -> str:

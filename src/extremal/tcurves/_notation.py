@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
+from extremal.lab import Table
+
 Tree = tuple[Any, ...]  # of trees, sorted
 
 _MAX_OVALS = 4096
@@ -106,6 +108,26 @@ class Scheme:
         if degree % 2 != self.odd:
             raise ValueError(f"{self} is no scheme of degree {degree}: the parity differs.")
         return (degree - 1) * (degree - 2) // 2 + 1 - self.components
+
+    def table(self) -> Table:
+        """Return its numbers."""
+        return Table(
+            ["scheme", "components", "ovals", "p", "n", "depth"],
+            [[str(self), self.components, self.ovals, self.p, self.n, self.depth]],
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the same as plain values."""
+        return {
+            "scheme": str(self),
+            "components": self.components,
+            "ovals": self.ovals,
+            "p": self.p,
+            "n": self.n,
+            "depth": self.depth,
+            "by_depth": list(self.by_depth),
+            "code": str(self.code),
+        }
 
     def text(self, form: Literal["ascii", "unicode", "authors"] = "ascii") -> str:
         """Return the notation: `<J u 4 u 1<10>>`, with brackets and cups, or `<Jv4v1<10>>`."""
