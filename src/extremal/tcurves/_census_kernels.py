@@ -22,7 +22,8 @@ import numpy as np
 from numba import njit
 
 MAX_REGIONS = 64
-_COPIES = 128
+MAX_POINTS = 32  # on the frontier
+_COPIES = 4 * (MAX_POINTS + 1)
 
 U64 = np.uint64
 _ONE = np.uint64(1)
@@ -241,6 +242,10 @@ def expand(
         for sign in range(first_sign, last_sign):
             if not (allowed >> sign) & 1:
                 continue
+            if later >= put_off.size:
+                counters[4] = 1
+                counters[0], counters[1], counters[2] = rows, used, later
+                return
             total = r + kq
             if total > MAX_REGIONS:
                 counters[4] = 2

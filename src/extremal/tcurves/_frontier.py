@@ -95,6 +95,11 @@ def steps_of(
             )
         )
         frontier = [p for _, p in kept]
+        if len(frontier) > kernels.MAX_POINTS:
+            raise MemoryLimitError(
+                f"the frontier has {len(frontier)} points at once, more than {kernels.MAX_POINTS}; a "
+                "census with so many would never end. Choose a smaller degree."
+            )
     return steps
 
 
