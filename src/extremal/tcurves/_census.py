@@ -378,9 +378,11 @@ def _take(t: Triangulation, fixed: Mapping[int, int] | None, settings: CensusCon
     return found
 
 
-def final_schemes(frontier: Frontier, odd: bool) -> Iterator[tuple[Scheme, int]]:
+def final_schemes(
+    frontier: Frontier, odd: bool, trees: "Trees | None" = None
+) -> Iterator[tuple[Scheme, int]]:
     """Yield scheme and count of every final state, in the order of their numbers."""
-    trees = _Trees(frontier.multisets)
+    trees = trees or Trees(frontier.multisets)
     for shard in frontier.last:
         for k in range(shard.count):
             begin = int(shard.starts[k])
@@ -391,7 +393,7 @@ def final_schemes(frontier: Frontier, odd: bool) -> Iterator[tuple[Scheme, int]]
             yield Scheme(odd, trees.rooted(contents, is_root)), count
 
 
-class _Trees:
+class Trees:
     """Rooted trees from numbered multisets, turned so that the marked region is the root."""
 
     def __init__(self, multisets: Multisets) -> None:

@@ -189,9 +189,12 @@ class Multisets:
             kernels.rehash(keys, values, self.keys, self.values)
 
     def grow(self) -> None:
-        """Double the arrays of the multisets themselves."""
-        self.sets = _grown(self.sets, 2 * self.sets.size, self.sets.size)
-        self.members = _grown(self.members, 2 * self.members.size, self.members.size)
+        """Double the arrays of the multisets themselves, where they are nearly full."""
+        count = int(self.sets[0])
+        if count + 8 > self.sets.size:
+            self.sets = _grown(self.sets, 2 * self.sets.size, self.sets.size)
+        if int(self.sets[count + 1]) + 256 > self.members.size:
+            self.members = _grown(self.members, 2 * self.members.size, self.members.size)
 
     def of(self, number: int) -> list[tuple[int, bool]]:
         """Return the trees of a multiset: the number of each one's own multiset, and its flag."""
@@ -273,6 +276,7 @@ def sweep(
     memory: int | None = None,
     keep: bool = False,
     tell: Callable[[int, int], None] | None = None,
+    multisets: Multisets | None = None,
 ) -> Frontier:
     """Visit all points in order.
 
@@ -285,6 +289,7 @@ def sweep(
         memory: Bytes that its arrays may take, or None.
         keep: Whether to keep where every state leads, for sampling.
         tell: Called after each step with its number and the states.
+        multisets: Those of an earlier sweep, which spares making them again. They grow.
 
     Raises:
         MemoryLimitError: More memory is needed.
@@ -294,7 +299,7 @@ def sweep(
     steps = steps_of(t, order, allowed)
     pool = ThreadPoolExecutor(threads) if threads > 1 else None
     try:
-        return _Sweep(t, steps, mode, pool, memory, keep, tell).run()
+        return _Sweep(t, steps, mode, pool, memory, keep, tell, multisets).run()
     finally:
         if pool is not None:
             pool.shutdown()
@@ -310,11 +315,12 @@ class _Sweep:
         memory: int | None,
         keep: bool,
         tell: Callable[[int, int], None] | None,
+        multisets: Multisets | None,
     ) -> None:
         self.odd = t.degree % 2
         self.steps, self.mode, self.pool = steps, mode, pool
         self.memory, self.keep, self.tell = memory, keep, tell
-        self.multisets = Multisets()
+        self.multisets = multisets or Multisets()
         self.first: list[np.ndarray] = []
         self.second: list[np.ndarray] = []
         self.following: list[np.ndarray] = []

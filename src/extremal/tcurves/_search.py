@@ -42,13 +42,13 @@ from extremal.lab import (
 )
 
 from ._catalogue import Database, Witness
-from ._census import final_schemes, most_even_ovals, normalised
+from ._census import Trees, final_schemes, most_even_ovals, normalised
 from ._certify import scheme_part
 from ._classification import known_schemes
 from ._draw import curve_sheet
 from ._errors import TCurveError
 from ._flips import Walker, random_triangulation
-from ._frontier import ALL, sweep
+from ._frontier import Multisets, sweep
 from ._notation import Scheme, parse
 from ._order import elimination_order
 from ._regular import regular
@@ -259,7 +259,9 @@ def _walk(job: _Job) -> dict[str, Any]:
     judged, stale, best_p = job.judged, job.stale, job.best_p
     found: list[dict[str, Any]] = []
     tabu: dict[Any, float] = {}
-    order: tuple[int, ...] | None = None
+    multisets = Multisets()  # shared by all censuses of the walk: most trees come again
+    trees = Trees(multisets)
+    odd = job.degree % 2 == 1
 
     def begin() -> Triangulation:
         while True:
@@ -270,7 +272,7 @@ def _walk(job: _Job) -> dict[str, Any]:
 
     def judge(t: Triangulation) -> tuple[float, bool]:
         """The worth of a triangulation, and whether it brought anything new."""
-        nonlocal judged, order, best_p
+        nonlocal judged, best_p
         judged += 1
         if job.maximise:
             top = most_even_ovals(t, threads=1)
@@ -281,9 +283,9 @@ def _walk(job: _Job) -> dict[str, Any]:
             return float(top.value), new
         order, _ = elimination_order(t, 40, 800, rng.randrange(1 << 30))
         fixed = _first_three(t, order)
-        frontier = sweep(t, order, {k: 2 for k in fixed})
+        frontier = sweep(t, order, {k: 2 for k in fixed}, multisets=multisets)
         counts: dict[Scheme, list[int]] = {}
-        for number, (scheme, count) in enumerate(final_schemes(frontier, t.degree % 2 == 1)):
+        for number, (scheme, count) in enumerate(final_schemes(frontier, odd, trees)):
             counts.setdefault(scheme, [0, number])[0] += count
         worth, new = 0.0, False
         for scheme, (count, number) in counts.items():
