@@ -44,6 +44,17 @@ AREAS: dict[str, tuple[str, dict[str, str]]] = {
             "unpack": "write a packed folder as the dense folder it came from",
         },
     ),
+    "tcurves": (
+        "real curves patched from triangulations: schemes, exact census, search",
+        {
+            "scheme": "the real scheme of one sign vector",
+            "census": "count the sign vectors of every scheme that a triangulation reaches",
+            "sample": "draw sign vectors of a scheme, uniformly",
+            "search": "look for triangulations that reach schemes",
+            "draw": "draw a curve, or a sheet of all of them",
+            "catalogue": "show a witness of every scheme of a degree",
+        },
+    ),
 }
 TOP = {
     "demo": "the main job and one checkable answer from every area",
@@ -112,6 +123,19 @@ _PAPERS = {
         "Savarese, Silva, Maire: Winning the lottery with continuous sparsification. "
         "NeurIPS 2020 (CS).",
         "Liu, Xu, Shi, Cheung, So: Dynamic sparse training. ICLR 2020 (DST).",
+    ),
+    "tcurves": (
+        "Geiselmann, Joswig, Kastner, Mundinger, Pokutta, Spiegel, Wack, Zimmer: Fast isotopy "
+        "computation for T-curves. 2026, arXiv:2604.09221.",
+        "Geiselmann, Joswig, Kastner, Mundinger, Pokutta, Spiegel, Wack, Zimmer: 121 patchworked "
+        "curves of degree seven. 2026, arXiv:2602.06888 (bat, moth, cen, spl, fra).",
+        "Viro: Patchworking real algebraic varieties. 2006, arXiv:math/0611382.",
+        "Itenberg, Viro: Patchworking algebraic curves disproves the Ragsdale conjecture. Math. "
+        "Intelligencer 18, 1996.",
+        "Haas: Les multilucarnes: nouveaux contre-exemples a la conjecture de Ragsdale. C. R. Acad. "
+        "Sci. Paris 320, 1995.",
+        "Joswig, Vater: Real tropical hyperfaces by patchworking in polymake. 2020, "
+        "arXiv:2003.06326 (.pcom files).",
     ),
     "training": (
         "He, Zhang, Ren, Sun: Deep residual learning for image recognition. CVPR 2016 (ResNet).",

@@ -10,6 +10,8 @@ a region with a smaller least copy, and these pairs are all edges of the tree of
 The exact code of a tree (see `Scheme.code`) has up to 128 bits, which is enough for d <= 12.
 """
 
+from typing import no_type_check
+
 import numpy as np
 from numba import njit
 
@@ -18,6 +20,7 @@ _MAX = 64  # regions
 
 
 @njit(cache=True, nogil=True, inline="always")
+@no_type_check
 def _append(high, low, word_high, word_low, size):
     """Shift a 128-bit word left by `size` and put another one behind it."""
     s = np.uint64(size)
@@ -36,6 +39,7 @@ def _append(high, low, word_high, word_low, size):
 
 
 @njit(cache=True, nogil=True)
+@no_type_check
 def evaluate(
     signs, points, differences, pulls, pull_start, twists, before, edges, odd, labels, mono, high, low, ovals
 ):  # fmt: skip
@@ -107,7 +111,7 @@ def evaluate(
                     twist = twists[j]
                     for k in range(LANES):
                         new = (labels[u, k] ^ twist) | mono[e, k]
-                        row[k] = new if new < row[k] else row[k]
+                        row[k] = min(row[k], new)
                 for k in range(LANES):
                     moved[k] |= labels[v, k] ^ row[k]
                     labels[v, k] = row[k]

@@ -13,8 +13,17 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from extremal.lab import Picture, Run, Section, Table, Text, command, resolve
-from extremal.lab import write_certificate, write_report
+from extremal.lab import (
+    Picture,
+    Run,
+    Section,
+    Table,
+    Text,
+    command,
+    resolve,
+    write_certificate,
+    write_report,
+)
 
 from ._census import census
 from ._certify import scheme_part
@@ -273,9 +282,7 @@ def catalogue(
     return result if out is None else _save(result, str(source), out, resume, force)
 
 
-def _save(
-    found: Catalogue, source: str, out: "str | Path", resume: bool, force: bool
-) -> Catalogue:
+def _save(found: Catalogue, source: str, out: "str | Path", resume: bool, force: bool) -> Catalogue:
     from ._draw import curve_sheet
 
     parts = []

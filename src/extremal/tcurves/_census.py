@@ -146,7 +146,11 @@ class Census(Mapping[Scheme, Entry]):
             for e in self.entries
         ]
         t = self.triangulation
-        regular = "" if t.heights is not None else "; not known to be regular: no algebraic curve guaranteed"
+        regular = (
+            ""
+            if t.heights is not None
+            else "; not known to be regular: no algebraic curve guaranteed"
+        )
         return Table(
             ["scheme", "ovals", "sign vectors", "share", "witness"],
             rows,
@@ -343,9 +347,7 @@ def run_sweep(
     allowed = {k: 1 << sign for k, sign in chosen.items()}
     threads = settings.threads or default_threads()
     if not sys.stderr.isatty():
-        frontier = sweep(
-            t, order, allowed, mode=mode, threads=threads, memory=limit, keep=keep
-        )
+        frontier = sweep(t, order, allowed, mode=mode, threads=threads, memory=limit, keep=keep)
     else:
         with progress(t.n, "census") as bar:
             frontier = sweep(
@@ -371,9 +373,7 @@ def _take(t: Triangulation, fixed: Mapping[int, int] | None, settings: CensusCon
     if fixed is None:
         index = point_index(t.degree)
         chosen = {index[p]: 1 for p in ((0, 0), (0, 1), (1, 0))}
-    found = Census(
-        t, chosen, tuple(entries), sum(frontier.states), time.perf_counter() - begun
-    )
+    found = Census(t, chosen, tuple(entries), sum(frontier.states), time.perf_counter() - begun)
     assert sum(e.count for e in entries) == found.total, "every sign vector is counted once"
     return found
 
@@ -547,7 +547,10 @@ def most_even_ovals(
     best, where, second, number = -1, 0, False, 0
     for shard in frontier.last:
         for k in range(shard.count):
-            for value, is_second in ((int(shard.low[k]) - 1, False), (int(shard.high[k]) - 1, True)):
+            for value, is_second in (
+                (int(shard.low[k]) - 1, False),
+                (int(shard.high[k]) - 1, True),
+            ):
                 if value > best:
                     best, where, second = value, number + k, is_second
         number += shard.count

@@ -18,6 +18,8 @@ Modes: 0 all of it; 1 numbers of ovals only (no contents, neighbours, roots or p
 even ovals for even d (no contents or neighbours; the value is a maximum for each sign of the root).
 """
 
+from typing import no_type_check
+
 import numpy as np
 from numba import njit
 
@@ -30,12 +32,14 @@ _ONE = np.uint64(1)
 
 
 @njit(cache=True, nogil=True, inline="always")
+@no_type_check
 def _mix(h, x):
     h = (h ^ x) * np.uint64(0x9E3779B97F4A7C15)
     return h ^ (h >> np.uint64(29))
 
 
 @njit(cache=True, nogil=True)
+@no_type_check
 def _recall(memo_keys, memo_values, key):
     """The number remembered for a key, or -1."""
     mask = np.uint64(memo_keys.size - 1)
@@ -48,6 +52,7 @@ def _recall(memo_keys, memo_values, key):
 
 
 @njit(cache=True, nogil=True)
+@no_type_check
 def _remember(memo_keys, memo_values, key, value):
     mask = np.uint64(memo_keys.size - 1)
     at = _mix(np.uint64(0), key) & mask
@@ -58,6 +63,7 @@ def _remember(memo_keys, memo_values, key, value):
 
 
 @njit(cache=True, nogil=True)
+@no_type_check
 def _make(sets, members, memo_keys, memo_values, first, second, added):
     """Intern the union of multiset `first` with `second`, or with the one tree `added`.
 
@@ -114,6 +120,7 @@ def _make(sets, members, memo_keys, memo_values, first, second, added):
 
 
 @njit(cache=True, nogil=True)
+@no_type_check
 def _union(sets, members, memo_keys, memo_values, first, second, may_make):
     """The number of the union of two multisets; -1 where it is unknown, -2 to grow."""
     if first == 0:
@@ -134,6 +141,7 @@ def _union(sets, members, memo_keys, memo_values, first, second, may_make):
 
 
 @njit(cache=True, nogil=True)
+@no_type_check
 def _hang(sets, members, memo_keys, memo_values, into, tree, may_make):
     """The number of a multiset with one more tree (2 * number + flag)."""
     key = (_ONE << np.uint64(62)) | (np.uint64(into) << np.uint64(31)) | np.uint64(tree)
@@ -148,6 +156,7 @@ def _hang(sets, members, memo_keys, memo_values, into, tree, may_make):
 
 
 @njit(cache=True, nogil=True, inline="always")
+@no_type_check
 def _find(up, up_parity, x):
     """The leader of region x and the parity of x relative to it."""
     flips = np.int64(0)
@@ -158,6 +167,7 @@ def _find(up, up_parity, x):
 
 
 @njit(cache=True, nogil=True)
+@no_type_check
 def expand(
     mode, odd, step, edges, keep, keep_points, offset,
     words, starts, order, low, high, base,
@@ -529,6 +539,7 @@ def expand(
 
 
 @njit(cache=True, nogil=True)
+@no_type_check
 def insert(
     mode, shard, shard_bits,
     in_words, in_start, in_hash, in_source, in_delta, rows,
@@ -619,6 +630,7 @@ def insert(
 
 
 @njit(cache=True, nogil=True)
+@no_type_check
 def rebuild(table, hashes, count):
     """Fill an empty hash table with the states of a shard."""
     mask = np.uint64(table.size - 1)
@@ -631,6 +643,7 @@ def rebuild(table, hashes, count):
 
 
 @njit(cache=True, nogil=True)
+@no_type_check
 def rehash(keys, values, new_keys, new_values):
     """Fill an empty, larger memory with what another one holds."""
     for k in range(keys.size):

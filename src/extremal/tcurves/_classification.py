@@ -45,7 +45,9 @@ def known_schemes(degree: int) -> frozenset[Scheme]:
                 a = ovals - 1 - b  # a empty ovals beside a nest of b, or b = 0: all empty
                 p, n = (ovals, 0) if b == 0 else (a + 1, b)
                 if ovals <= 9 or (p - n) % 8 in ({0, 2} if ovals == 10 else {1}):
-                    words.append(f"<{_join(str(a) if a else '', f'1<{b}>')}>" if b else f"<{ovals}>")
+                    words.append(
+                        f"<{_join(str(a) if a else '', f'1<{b}>')}>" if b else f"<{ovals}>"
+                    )
     else:
         words = ["<J>", *(f"<J u {a}>" for a in range(1, 16)), "<J u 1<1<1>>>"]
         words += [
@@ -142,9 +144,7 @@ def _conic(tree: Tree) -> int:
         left = list(paths)
         while left and len(chosen) < most:
             covered = {path[:k] for path in chosen for k in range(1, len(path) + 1)}
-            gain = [
-                sum(path[:k] not in covered for k in range(1, len(path) + 1)) for path in left
-            ]
+            gain = [sum(path[:k] not in covered for k in range(1, len(path) + 1)) for path in left]
             chosen.append(left.pop(gain.index(max(gain))))
         best = max(best, enclosed(chosen))
     return best

@@ -129,7 +129,9 @@ def _curves(
         found = [w for w in shipped(int(tail)) if wanted is None or w.scheme == wanted]
         if not found:
             raise TCurveError(f"the catalogue of degree {tail} has no {wanted}.")
-        yield from ((w.triangulation, read_signs(w.triangulation, w.signs), w.scheme) for w in found)
+        yield from (
+            (w.triangulation, read_signs(w.triangulation, w.signs), w.scheme) for w in found
+        )
         return
     found_census: Census | None = None
     if isinstance(source, Census):
@@ -159,9 +161,7 @@ def _curves(
         yield t, read_signs(t, entry.witness), entry.scheme
 
 
-def curve_sheet(
-    curves: Sequence[tuple[Triangulation, Signs, Scheme]], size: int = 160
-) -> str:
+def curve_sheet(curves: Sequence[tuple[Triangulation, Signs, Scheme]], size: int = 160) -> str:
     """Return one picture of many curves, eleven a row."""
     small = max(40, size)
     bare = DrawConfig(size=small, edges=False, points=False)
@@ -218,7 +218,7 @@ def _curve(t: Triangulation, signs: Sequence[int], settings: DrawConfig, size: i
             number[-x, -y] = k
     scale = (size / 2 - 8) / d
 
-    def at(x: float, y: float) -> tuple[float, float]:
+    def at(x: float | int, y: float | int) -> tuple[float, float]:
         return size / 2 + scale * x, size / 2 - scale * y
 
     tints: dict[int, list[str]] = defaultdict(list)

@@ -57,7 +57,9 @@ class Walker:
         self.degree = start.degree
         self.points = lattice_points(start.degree)
         self.random = random.Random(seed)
-        self.ends: dict[tuple[int, int], list[int]] = {k: list(v) for k, v in start.opposite.items()}
+        self.ends: dict[tuple[int, int], list[int]] = {
+            k: list(v) for k, v in start.opposite.items()
+        }
         self.edges = list(self.ends)
 
     def attempt(self) -> bool:

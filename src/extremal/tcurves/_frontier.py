@@ -39,9 +39,7 @@ class Step:
     offset: np.ndarray
 
 
-def steps_of(
-    t: Triangulation, order: Sequence[int], allowed: Mapping[int, int]
-) -> list[Step]:
+def steps_of(t: Triangulation, order: Sequence[int], allowed: Mapping[int, int]) -> list[Step]:
     """Prepare the steps of an order; `allowed` gives a mask of signs (1: 0, 2: 1, 3: both)."""
     complex_ = glued(t)
     first = complex_.first.tolist()
@@ -70,11 +68,7 @@ def steps_of(
             left[p] -= 1
         combined = [*frontier, q]
         places[q] = before
-        kept = [
-            (index, p)
-            for index, p in enumerate(combined)
-            if left[p] > 0
-        ]
+        kept = [(index, p) for index, p in enumerate(combined) if left[p] > 0]
         # left[q] counts unvisited neighbours of q, as every visit lowers its neighbours' counts
         keep = [places[p] + c for _, p in kept for c in range(first[p + 1] - first[p])]
         offset = [

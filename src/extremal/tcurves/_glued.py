@@ -67,9 +67,7 @@ def glued(t: Triangulation) -> Glued:
                 u, flip_u = number[ex * xa, ey * ya]
                 v, flip_v = number[ex * xb, ey * yb]
                 seen.add((u, v, flip_u ^ flip_v))
-    rows = [
-        (u, v, twist, offset[u] ^ offset[v] ^ (twist * d % 2)) for u, v, twist in sorted(seen)
-    ]
+    rows = [(u, v, twist, offset[u] ^ offset[v] ^ (twist * d % 2)) for u, v, twist in sorted(seen)]
     assert (len(point), len(rows)) == (2 * d * d + 1, 6 * d * d)
     return Glued(
         d,

@@ -9,6 +9,7 @@ ties, improved by moving single points.
 
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import no_type_check
 
 import numpy as np
 from numba import njit
@@ -20,6 +21,7 @@ _COPY, _POINT, _BEHIND = 0.18, 0.12, 2.3
 
 
 @njit(cache=True, nogil=True)
+@no_type_check
 def _cost(order, neighbours, degree, copies, place, leave, points, powers, behind):
     """Sum over all steps of predicted states; `place`, `leave` and `points` are scratch."""
     n = order.size
@@ -46,6 +48,7 @@ def _cost(order, neighbours, degree, copies, place, leave, points, powers, behin
 
 
 @njit(cache=True, nogil=True)
+@no_type_check
 def _search(neighbours, degree, copies, powers, behind, restarts, tries, seed):
     np.random.seed(seed)
     n = copies.size
@@ -143,6 +146,4 @@ def frontier_widths(t: Triangulation, order: Sequence[int]) -> list[int]:
     copies = np.diff(glued(t).first)
     place = {k: at for at, k in enumerate(order)}
     last = {k: max(place[k], *(place[j] for j in t.neighbours[k])) for k in range(t.n)}
-    return [
-        int(sum(copies[k] for k in order[: step + 1] if last[k] > step)) for step in range(t.n)
-    ]
+    return [int(sum(copies[k] for k in order[: step + 1] if last[k] > step)) for step in range(t.n)]

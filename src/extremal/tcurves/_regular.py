@@ -107,7 +107,12 @@ def _refutation(t: Triangulation, y: np.ndarray) -> tuple[Fraction, ...] | None:
             system[point][column] += value
     system.append([Fraction(1)] * len(support))
     right = [Fraction(0)] * t.n + [Fraction(1)]
-    found = _solve(system, right, len(support), [Fraction(float(y[k])).limit_denominator(1000) for k in support])
+    found = _solve(
+        system,
+        right,
+        len(support),
+        [Fraction(float(y[k])).limit_denominator(1000) for k in support],
+    )
     if found is None or any(x < 0 for x in found):
         return None
     full = [Fraction(0)] * len(rows)

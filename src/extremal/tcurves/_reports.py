@@ -59,9 +59,7 @@ def save_census(run: Run, found: Census) -> Census:
         ),
     ]
     if t.heights is not None:
-        sections.append(
-            Text(f"Its polynomial, for small t > 0: {polynomial(t, last.witness)}")
-        )
+        sections.append(Text(f"Its polynomial, for small t > 0: {polynomial(t, last.witness)}"))
     write_report(
         run.path / "report.html",
         f"Census of {t.name or 'a triangulation'} (degree {t.degree})",

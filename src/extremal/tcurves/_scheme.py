@@ -56,9 +56,7 @@ def scheme_of(t: Triangulation, signs: "Signs") -> Scheme:
     return Scheme(t.degree % 2 == 1, _tree(root, -1, beside))
 
 
-def regions_of(
-    complex_: Glued, signs: Sequence[int]
-) -> tuple[list[int], int, dict[int, set[int]]]:
+def regions_of(complex_: Glued, signs: Sequence[int]) -> tuple[list[int], int, dict[int, set[int]]]:
     """Return each copy's region, the root region, and which regions touch."""
     count = len(complex_.point)
     leader = list(range(count))

@@ -283,7 +283,7 @@ def _walk(job: _Job) -> dict[str, Any]:
             return float(top.value), new
         order, _ = elimination_order(t, 40, 800, rng.randrange(1 << 30))
         fixed = _first_three(t, order)
-        frontier = sweep(t, order, {k: 2 for k in fixed}, multisets=multisets)
+        frontier = sweep(t, order, dict.fromkeys(fixed, 2), multisets=multisets)
         counts: dict[Scheme, list[int]] = {}
         for number, (scheme, count) in enumerate(final_schemes(frontier, odd, trees)):
             counts.setdefault(scheme, [0, number])[0] += count
@@ -548,7 +548,9 @@ def _progress(seconds: list[float], settings: SearchConfig) -> bytes:
     figure, axes = new_figure(6.0, 3.2)
     axes.step([max(0.5, x) for x in seconds], range(1, len(seconds) + 1), where="post")
     if settings.degree <= 7 and settings.targets == "all":
-        axes.axhline(len(known_schemes(settings.degree)), color="#888888", linestyle="--", linewidth=1)
+        axes.axhline(
+            len(known_schemes(settings.degree)), color="#888888", linestyle="--", linewidth=1
+        )
     axes.set_xscale("log")
     axes.set_xlabel("seconds")
     axes.set_ylabel("schemes found")

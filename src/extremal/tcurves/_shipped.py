@@ -106,7 +106,9 @@ def read(source: "Triangulation | str | Path") -> Triangulation:
     if not path.is_file():
         if isinstance(source, str) and path.name == source and not path.suffix:
             return named(source)
-        raise TCurveError(f"there is no file {path}; give a .pcom or .json file, or a run's folder.")
+        raise TCurveError(
+            f"there is no file {path}; give a .pcom or .json file, or a run's folder."
+        )
     if path.suffix == ".pcom":
         from ._pcom import read_pcom
 

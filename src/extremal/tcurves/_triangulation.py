@@ -308,9 +308,7 @@ def strip_fan(d: int) -> Triangulation:
     triangles: list[Triple] = []
     for c in range(d):
         low, top = index[c, 0], index[c + 1, d - c - 1]
-        triangles += [
-            (low, index[c + 1, j], index[c + 1, j + 1]) for j in range(d - c - 1)
-        ]
+        triangles += [(low, index[c + 1, j], index[c + 1, j + 1]) for j in range(d - c - 1)]
         triangles += [(index[c, j], index[c, j + 1], top) for j in range(d - c)]
     made = from_triangles(d, triangles)
     found = regular(made)

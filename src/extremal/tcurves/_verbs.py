@@ -63,9 +63,7 @@ def scheme(
     if out is None:
         return found
     identity = {"triangulation": as_plain(t), "signs": word(given)}
-    with Run.create(
-        out, kind="tcurves/scheme", config=identity, resume=resume, force=force
-    ) as run:
+    with Run.create(out, kind="tcurves/scheme", config=identity, resume=resume, force=force) as run:
         certificate = write(run.path / "certificate.json", [scheme_part(t, given, found)])
         run.write_json("triangulation.json", as_plain(t))
         picture = run.write("figures/curve.svg", draw(t, signs=word(given)).svg)
@@ -183,4 +181,3 @@ def sample(
     entry = found[scheme]
     drawn = found.sample(entry.scheme, settings.count, settings.seed)
     return Sample(entry.scheme, tuple(drawn), entry.count)
-

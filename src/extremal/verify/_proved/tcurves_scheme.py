@@ -66,9 +66,7 @@ def check(claim: dict[str, Any], witness: dict[str, Any], folder: Path) -> list[
     ]
 
 
-def checked_triangulation(
-    d: int, points: list[Point], value: list[Any]
-) -> list[list[int]]:
+def checked_triangulation(d: int, points: list[Point], value: list[Any]) -> list[list[int]]:
     """Return the triangles if they are a unimodular triangulation."""
     triangles = _triangles(value, len(points))
     _triangulation(d, points, triangles)

@@ -146,9 +146,7 @@ def _witnesses(
 class _Sphere:
     """Both sheets of the reflected triangulation, glued at opposite boundary points."""
 
-    def __init__(
-        self, d: int, points: list[tuple[int, int]], triangles: list[list[int]]
-    ) -> None:
+    def __init__(self, d: int, points: list[tuple[int, int]], triangles: list[list[int]]) -> None:
         self.d, self.points = d, points
         number = {p: k for k, p in enumerate(points)}
         self.copies: list[list[Vertex]] = [[] for _ in points]
