@@ -132,8 +132,8 @@ _PAPERS = {
         "Viro: Patchworking real algebraic varieties. 2006, arXiv:math/0611382.",
         "Itenberg, Viro: Patchworking algebraic curves disproves the Ragsdale conjecture. Math. "
         "Intelligencer 18, 1996.",
-        "Haas: Les multilucarnes: nouveaux contre-exemples a la conjecture de Ragsdale. C. R. Acad. "
-        "Sci. Paris 320, 1995.",
+        "Haas: Les multilucarnes: nouveaux contre-exemples a la conjecture de Ragsdale. C. R. "
+        "Acad. Sci. Paris 320, 1995.",
         "Joswig, Vater: Real tropical hyperfaces by patchworking in polymake. 2020, "
         "arXiv:2003.06326 (.pcom files).",
     ),
@@ -295,8 +295,8 @@ def _verify(words: list[str]) -> int:
     files = [w for w in words if w not in {"--json", "--thorough"}]
     if any(w in {"-h", "--help"} for w in files):
         print(
-            "usage: extremal verify FILE [--json] [--thorough]\n\n--thorough repeats also what takes "
-            "long, where a kind has such a thing.\nExit code: 0 accepted, 1 rejected, 2 unusable."
+            "usage: extremal verify FILE [--json] [--thorough]\n\n--thorough repeats also what "
+            "takes long, where a kind has such a thing.\nExit code: 0 accepted, 1 rejected, 2 unusable."
         )
         return 0
     if len(files) != 1 or files[0].startswith("-"):

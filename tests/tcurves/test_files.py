@@ -75,9 +75,7 @@ def test_a_drawn_curve_has_its_ovals(d):
     signs = [int((i % 2, j % 2) == (1, 0)) for i, j in t.points]
     body = _curve(t, signs, DrawConfig(), 640)
     tree = ET.fromstring(f"<g>{body}</g>")
-    paths = [
-        p.get("d") for p in tree.iter("path") if p.get("stroke-linecap") == "round"
-    ]
+    paths = [p.get("d") for p in tree.iter("path") if p.get("stroke-linecap") == "round"]
     closed = sum(p.count("Z") for p in paths)
     dashed = [p for p in tree.iter("path") if p.get("stroke-dasharray")]
     assert len(dashed) == d % 2

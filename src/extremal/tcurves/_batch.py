@@ -125,8 +125,8 @@ def codes(t: Triangulation, signs: np.ndarray, threads: int = 1) -> tuple[np.nda
     def part(a: int) -> None:
         b = min(a + _BATCH, len(signs))
         bad = evaluate(
-            signs[a:b], layout.points, layout.differences, layout.pulls, layout.pull_start, layout.twists,
-            layout.before, layout.edges,
+            signs[a:b], layout.points, layout.differences, layout.pulls, layout.pull_start,
+            layout.twists, layout.before, layout.edges,
             t.degree % 2,
             np.empty((len(layout.before), LANES), kind),
             np.empty((len(layout.edges), LANES), kind),

@@ -4,8 +4,8 @@ Each copy starts with the label 2 * number. Along monochromatic edges the least 
 last bit turned by the edge's twist for even d; sweeps forward and backward alternate until nothing
 changes. A one-sided region reaches itself with both bits, so its labels all become even, and a
 monochromatic twisted edge between two even labels gives it away. Copies are numbered so that each
-but the first has a neighbour with a smaller number: the least copy of a region therefore lies beside
-a region with a smaller least copy, and these pairs are all edges of the tree of regions.
+but the first has a neighbour with a smaller number: the least copy of a region therefore lies
+beside a region with a smaller least copy, and these pairs are all edges of the tree of regions.
 
 The exact code of a tree (see `Scheme.code`) has up to 128 bits, which is enough for d <= 12.
 """
@@ -41,7 +41,8 @@ def _append(high, low, word_high, word_low, size):
 @njit(cache=True, nogil=True)
 @no_type_check
 def evaluate(
-    signs, points, differences, pulls, pull_start, twists, before, edges, odd, labels, mono, high, low, ovals
+    signs, points, differences, pulls, pull_start, twists, before, edges, odd, labels, mono, high,
+    low, ovals
 ):  # fmt: skip
     """Write the code of the curve of each sign vector.
 

@@ -145,7 +145,10 @@ class Database:
                 t = witness.triangulation
                 triangles = json.dumps([list(x) for x in t.triangles])
                 heights = None if t.heights is None else " ".join(str(h) for h in t.heights)
-                c.execute("INSERT OR IGNORE INTO triangulations VALUES (NULL, ?, ?)", (triangles, heights))  # fmt: skip
+                c.execute(
+                    "INSERT OR IGNORE INTO triangulations VALUES (NULL, ?, ?)",
+                    (triangles, heights),
+                )
                 (number,) = c.execute(
                     "SELECT id FROM triangulations WHERE triangles = ?", (triangles,)
                 ).fetchone()

@@ -154,8 +154,8 @@ class Census(Mapping[Scheme, Entry]):
         return Table(
             ["scheme", "ovals", "sign vectors", "share", "witness"],
             rows,
-            title=f"{len(self)} schemes of {t.name or 'the triangulation'}, degree {t.degree}, over "
-            f"2^{t.n - len(self.fixed)} sign vectors{regular}",
+            title=f"{len(self)} schemes of {t.name or 'the triangulation'}, degree {t.degree}, "
+            f"over 2^{t.n - len(self.fixed)} sign vectors{regular}",
         )
 
     def as_json(self) -> dict[str, Any]:

@@ -82,14 +82,10 @@ def _make(sets, members, memo_keys, memo_values, first, second, added):
         return np.int64(-1)
     h = np.uint64(size)
     for k in range(size):
-        if a < a_end:
-            left = np.int64(members[a])
-        else:
-            left = np.int64(1) << 40
+        left = np.int64(members[a]) if a < a_end else np.int64(1) << 40
+        right = np.int64(1) << 40
         if b < b_end:
             right = added if added >= 0 else np.int64(members[b])
-        else:
-            right = np.int64(1) << 40
         if left <= right:
             members[top + k] = left
             a += 1

@@ -1,8 +1,8 @@
 """Certificates of this area; the checkers share no code with it.
 
 `tcurves/scheme` is proved in exact arithmetic. `tcurves/census` says by which of three ways its
-checker repeats the counts: brute force to degree 4, a plain recurrence while that takes seconds, else
-one witness a scheme and the total.
+checker repeats the counts: brute force to degree 4, a plain recurrence while that takes seconds,
+else one witness a scheme and the total.
 """
 
 from collections.abc import Sequence

@@ -1,8 +1,8 @@
 """What is known about real schemes: complete lists to degree 7, and restrictions for every degree.
 
 Sources: the classical classifications to degree 5; Gudkov (degree 6); Viro (degree 7); Harnack,
-Bezout, Petrovskii, Gudkov-Rokhlin, Gudkov-Krakhnov-Kharlamov (restrictions). Each list includes what
-T-curves of unimodular triangulations reach; for even degree that is all but the empty scheme.
+Bezout, Petrovskii, Gudkov-Rokhlin, Gudkov-Krakhnov-Kharlamov (restrictions). Each list includes
+what T-curves of unimodular triangulations reach; for even degree that is all but the empty scheme.
 """
 
 from functools import cache
@@ -27,8 +27,8 @@ def known_schemes(degree: int) -> frozenset[Scheme]:
     """
     if not 1 <= degree <= 7:
         raise ValueError(
-            f"the real schemes are classified for degrees 1 to 7, got {degree}; restrictions() says "
-            "what is known of a single scheme."
+            f"the real schemes are classified for degrees 1 to 7, got {degree}; restrictions() "
+            "says what is known of a single scheme."
         )
     if degree <= 5:
         words = {

@@ -251,9 +251,10 @@ def _curve(t: Triangulation, signs: Sequence[int], settings: DrawConfig, size: i
                     )
                 (x, y), (u, v) = (at(*m) for m in middle)
                 lines[max(one, two)].append(f"M{x:.1f} {y:.1f}L{u:.1f} {v:.1f}")
-    parts: list[str] = []
-    for level in sorted(tints):
-        parts.append(f'<path fill="{_TINTS[level % len(_TINTS)]}" d="{"".join(tints[level])}"/>')
+    parts = [
+        f'<path fill="{_TINTS[level % len(_TINTS)]}" d="{"".join(tints[level])}"/>'
+        for level in sorted(tints)
+    ]
     if settings.edges:
         parts.append(
             f'<path fill="none" stroke="#c9c9c9" stroke-width="{size / 1000:.2f}" '

@@ -4,7 +4,7 @@ from extremal.lab import ExtremalError
 
 
 class TCurveError(ExtremalError):
-    """A triangulation, file or catalogue does not hold what is asked; bad arguments raise ValueError."""
+    """A triangulation, file or catalogue does not hold what is asked."""
 
 
 class MemoryLimitError(TCurveError, MemoryError):

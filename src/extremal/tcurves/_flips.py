@@ -13,7 +13,7 @@ from ._triangulation import Triangulation, Triple, honeycomb
 
 def flippable(t: Triangulation) -> list[tuple[int, int]]:
     """Return the edges that can be flipped, sorted."""
-    return [(a, b) for c, e, a, b, s in t.convexity() if s == 1]
+    return [(a, b) for _, _, a, b, s in t.convexity() if s == 1]
 
 
 def flip(t: Triangulation, edge: tuple[int, int]) -> Triangulation:

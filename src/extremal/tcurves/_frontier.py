@@ -1,8 +1,9 @@
 """The frontier dynamic programme: layer after layer of states, in bounded memory.
 
-Points are visited in an elimination order. After a set of points, sign vectors that lead to the same
-state have the same futures, so each state carries how many there are (two 64-bit limbs). The kernels
-are in `_census_kernels.py`; this file prepares their steps, grows their arrays and runs them on
+Points are visited in an elimination order. After a set of points, sign vectors that lead to the
+same state have the same futures, so each state carries how many there are (two 64-bit limbs). The
+kernels are in `_census_kernels.py`; this file prepares their steps, grows their arrays and runs
+them on
 threads: states are split over shards by their hash, chunks of source states are expanded side by
 side, then shards are filled side by side. The result does not depend on the number of threads.
 """
@@ -11,6 +12,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -91,8 +93,8 @@ def steps_of(t: Triangulation, order: Sequence[int], allowed: Mapping[int, int])
         frontier = [p for _, p in kept]
         if len(frontier) > kernels.MAX_POINTS:
             raise MemoryLimitError(
-                f"the frontier has {len(frontier)} points at once, more than {kernels.MAX_POINTS}; a "
-                "census with so many would never end. Choose a smaller degree."
+                f"the frontier has {len(frontier)} points at once, more than {kernels.MAX_POINTS}; "
+                "a census with so many would never end. Choose a smaller degree."
             )
     return steps
 
@@ -121,7 +123,9 @@ class _Shard:
         return cls(
             np.empty(states * row, np.uint64),
             starts,
-            *(np.empty(states, np.uint64) for _ in range(3)),
+            np.empty(states, np.uint64),
+            np.empty(states, np.uint64),
+            np.empty(states, np.uint64),
             np.empty(states, np.int64),
             np.empty(states if maxima else 0, np.int64),
             np.zeros(size, np.int64),
@@ -370,13 +374,13 @@ class _Sweep:
         for a in range(0, len(pieces), together):
             batch = pieces[a : a + together]
             buffers = self.buffers[: len(batch)]
-            self.map(lambda k: self.expand(step, batch[k], self.buffers[k]), len(batch))
+            self.map(partial(self.expand, step, batch), len(batch))
             full = list(buffers)
             late = self.late(step, batch, buffers)
             if late is not None:
                 full.append(late)
             sizes = [self.sizes(buffer, bits) for buffer in full]
-            self.map(lambda k: self.fill(new, k, bits, full, sizes, low, high, following), len(new))
+            self.map(partial(self.fill, new, bits, full, sizes, low, high, following), len(new))
             self.transitions += sum(int(b.counters[0]) for b in full)
             self.watch(layer, new, low, high, following)
         self.first.append(_numbers([s.first[: s.count] for s in new]))
@@ -391,8 +395,8 @@ class _Sweep:
             self.kept_bytes += self.following[-1].nbytes
         return new
 
-    def expand(self, step: Step, piece: tuple[_Shard, int, int, int], buffer: _Buffer) -> None:
-        shard, a, b, base = piece
+    def expand(self, step: Step, batch: list[tuple[_Shard, int, int, int]], k: int) -> None:
+        (shard, a, b, base), buffer = batch[k], self.buffers[k]
         while True:
             buffer.counters[:] = 0
             self.call(step, shard, base, buffer, _NONE, a, b, False)
@@ -404,7 +408,7 @@ class _Sweep:
     def late(
         self, step: Step, batch: list[tuple[_Shard, int, int, int]], buffers: list[_Buffer]
     ) -> _Buffer | None:
-        """Expand alone what needs new multisets, in order, so that numbers do not depend on luck."""
+        """Expand alone, and in order, what needs new multisets, so that runs repeat."""
         if not any(int(b.counters[2]) for b in buffers):
             return None
         into = self.buffers[-1]
@@ -439,8 +443,8 @@ class _Sweep:
     def refuse(self, buffer: _Buffer) -> None:
         if buffer.counters[4] == 2:
             raise MemoryLimitError(
-                f"a state has more than {kernels.MAX_REGIONS} regions on its frontier, far more than "
-                "any census that would end; choose a smaller degree or mode='ovals'."
+                f"a state has more than {kernels.MAX_REGIONS} regions on its frontier, far more "
+                "than any census that would end; choose a smaller degree or mode='ovals'."
             )
 
     def sizes(self, buffer: _Buffer, bits: int) -> tuple[np.ndarray, np.ndarray]:
@@ -455,9 +459,9 @@ class _Sweep:
         )
 
     def fill(
-        self, new: list[_Shard], k: int, bits: int, buffers: list[_Buffer],
+        self, new: list[_Shard], bits: int, buffers: list[_Buffer],
         sizes: list[tuple[np.ndarray, np.ndarray]], low: np.ndarray, high: np.ndarray,
-        following: np.ndarray,
+        following: np.ndarray, k: int,
     ) -> None:  # fmt: skip
         shard = new[k]
         for buffer, (rows, words) in zip(buffers, sizes, strict=True):

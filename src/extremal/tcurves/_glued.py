@@ -2,8 +2,8 @@
 
 Notation: a copy of the point (i, j) is (±i, ±j); a boundary copy is represented by the one with
 x > 0, or x = 0 and y > 0, and its antipode carries flip = 1. The sign of a copy is the point's sign
-plus x's parity where x < 0 plus y's where y < 0. An edge has twist = flip + flip of its ends, and is
-monochromatic if the signs of its ends differ by twist * d (mod 2); otherwise the curve cuts it.
+plus x's parity where x < 0 plus y's where y < 0. An edge has twist = flip + flip of its ends, and
+is monochromatic if the signs of its ends differ by twist * d (mod 2); otherwise the curve cuts it.
 The same two copies can be joined by two edges of different twist.
 Source: section 2.2 of the notes on arXiv:2604.09221; V = 2d^2+1, E = 6d^2, F = 4d^2.
 """

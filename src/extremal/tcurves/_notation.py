@@ -94,8 +94,9 @@ class Scheme:
     def code(self) -> int:
         """The scheme without loss as one integer, equal exactly for equal schemes.
 
-        Its binary digits are the balanced parentheses of the tree, 1 opening and 0 closing, children
-        in descending order of their codes, then 1 for a pseudo-line: 2 (ovals + 1) + 1 digits.
+        Its binary digits are the balanced parentheses of the tree, 1 opening and 0 closing,
+        children in descending order of their codes, then 1 for a pseudo-line: 2 (ovals + 1) + 1
+        digits.
         """
         return 2 * int(_word(self.tree), 2) + self.odd
 
@@ -146,7 +147,8 @@ def parse(text: str) -> Scheme:
 
     Args:
         text: Such as `"<9 u 1<1>>"`, `"⟨J⊔1⟨13⟩⟩"` or `"<Jv4v1<10>>"`; the outer brackets may be
-            left out. Unions are u, v, ⊔ or ∪.
+            left out. Unions are u, v or the signs for a
+            disjoint or plain union.
 
     Returns:
         The scheme; `str` of it is the notation in standard order.
@@ -154,7 +156,7 @@ def parse(text: str) -> Scheme:
     Raises:
         ValueError: It is no scheme; the place is named.
     """
-    words = [w for w in re.findall(r"\d+|\S", text.replace("⟨", "<").replace("⟩", ">"))]
+    words = list(re.findall(r"\d+|\S", text.replace("⟨", "<").replace("⟩", ">")))
     reader = _Reader(text, words)
     outer = reader.peek() == "<"
     if outer:
@@ -217,7 +219,7 @@ class _Reader:
                 children += [inner] * count
             else:
                 raise self.fail(f"an item is missing before {word or 'the end'!r}")
-            if self.peek() not in {"u", "v", "⊔", "∪", "U"}:
+            if self.peek() not in {"u", "v", "U", "\u2294", "\u222a"}:
                 break
             self.at += 1
         self.level -= 1
@@ -252,7 +254,7 @@ def from_code(code: int) -> Scheme:
         ValueError: No scheme has it.
     """
     stack: list[list[Tree]] = [[]]
-    for digit in bin(code >> 1)[2:] if code > 1 else "":
+    for digit in f"{code >> 1:b}" if code > 1 else "":
         if digit == "1":
             stack.append([])
         elif len(stack) > 1:

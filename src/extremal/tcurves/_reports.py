@@ -41,8 +41,8 @@ def save_census(run: Run, found: Census) -> Census:
     last = found.entries[-1]
     sections: list[Section] = [
         Text(
-            f"Every one of the {found.total:,} sign vectors was counted, in {found.states:,} states "
-            f"of the frontier. A scheme that is not listed is reached by no signs on this "
+            f"Every one of the {found.total:,} sign vectors was counted, in {found.states:,} "
+            f"states of the frontier. A scheme that is not listed is reached by no signs on this "
             "triangulation."
             + (
                 ""

@@ -5,8 +5,9 @@ which two paths between the same vertices have different twist is one-sided. The
 regions of the projective plane without the curve. For even d the one-sided region is the root; for
 odd d it is the region that a cut edge joins with itself, and that cut is the pseudo-line J. Each
 further pair of neighbouring regions is separated by one oval.
-Differs from the usual shortcut (looking for antipodal boundary points in one component of the disc):
-that is wrong from degree 6 on, because the root may fall apart into several pieces of the disc.
+Differs from the usual shortcut (looking for antipodal boundary points in one component of the
+disc): that is wrong from degree 6 on, because the root may fall apart into several pieces of the
+disc.
 """
 
 from collections.abc import Sequence
@@ -70,9 +71,10 @@ def regions_of(complex_: Glued, signs: Sequence[int]) -> tuple[list[int], int, d
             u = leader[u]
         return u, flips
 
+    point: list[int] = complex_.point.tolist()
     edges: list[tuple[int, int, int, bool]] = []
     for u, v, twist, difference in complex_.edges.tolist():
-        same = signs[complex_.point[u]] ^ signs[complex_.point[v]] == difference
+        same = signs[point[u]] ^ signs[point[v]] == difference
         edges.append((u, v, twist, same))
         if same:
             (a, x), (b, y) = find(u), find(v)

@@ -208,7 +208,8 @@ def targets_of(settings: SearchConfig) -> frozenset[Scheme] | None:
     """Return the schemes to be found; None means whatever there is.
 
     Raises:
-        ValueError: A scheme is unreadable or of the wrong parity, or "p" is asked for an odd degree.
+        ValueError: A scheme is unreadable or of the wrong parity, or "p" is asked for an odd
+        degree.
     """
     if settings.targets == "p":
         if settings.degree % 2:

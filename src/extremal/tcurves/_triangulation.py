@@ -253,8 +253,8 @@ def _lower_hull(d: int, points: tuple[Point, ...], w: list[int]) -> list[Triple]
         if len(best) > 1 or abs(doubled_area(points[a], points[b], points[best[0]])) != 1:
             raise ValueError(
                 f"the heights give a cell with the points {[points[k] for k in cell]} (numbers "
-                f"{cell}), which is more than a unit triangle; perturb them, or choose heights of a "
-                "unimodular triangulation."
+                f"{cell}), which is more than a unit triangle; perturb them, or choose heights of "
+                "a unimodular triangulation."
             )
         c = best[0]
         found.add((cell[0], cell[1], cell[2]))

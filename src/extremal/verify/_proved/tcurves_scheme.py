@@ -17,8 +17,8 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any, cast
 
-from .. import _fields as fields
-from .._rejected import Rejected
+from extremal.verify import _fields as fields
+from extremal.verify._rejected import Rejected
 
 STRENGTH = "proved"
 CLAIM = ("degree", "scheme", "algebraic", "curve_sha256")
@@ -231,8 +231,9 @@ def _forest(forest: Tree) -> str:
     empty = sum(not t for t in forest)
     terms = [str(empty)] if empty else []
     nests = Counter(t for t in forest if t)
-    for t in sorted(nests, key=lambda t: (_size(t), _word(t))):
-        terms.append(f"{nests[t]}<{_forest(t)}>")
+    terms += [
+        f"{nests[t]}<{_forest(t)}>" for t in sorted(nests, key=lambda t: (_size(t), _word(t)))
+    ]
     return " u ".join(terms)
 
 

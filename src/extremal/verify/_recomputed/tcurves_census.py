@@ -6,10 +6,11 @@ Recomputes, by what `check` says:
     recurrence  a plain frontier recurrence on the sphere, in Python
     witnesses   one sign vector a scheme and the total; the single counts are then not repeated
 
-The recurrence visits points in any order and keeps, for the copies on both sheets of the sphere, the
-region of each, which regions touch, and the finished regions as trees. It knows neither parities nor
-roots: at the end the centre of the tree of all regions is the region outside the ovals (even degree)
-or the pseudo-line (odd degree), because the antipodal map turns the tree into itself.
+The recurrence visits points in any order and keeps, for the copies on both sheets of the sphere,
+the region of each, which regions touch, and the finished regions as trees. It knows neither
+parities nor
+roots: at the end the centre of the tree of all regions is the region outside the ovals (even
+degree) or the pseudo-line (odd degree), because the antipodal map turns the tree into itself.
 """
 
 from collections import defaultdict
@@ -19,9 +20,9 @@ from typing import Any
 
 import numpy as np
 
-from .. import _fields as fields
-from .._proved import tcurves_scheme as curves
-from .._rejected import Rejected
+from extremal.verify import _fields as fields
+from extremal.verify._proved import tcurves_scheme as curves
+from extremal.verify._rejected import Rejected
 
 STRENGTH = "recomputed"
 CLAIM = ("degree", "total", "fixed", "schemes", "check", "algebraic", "triangulation_sha256")
