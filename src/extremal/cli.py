@@ -296,7 +296,8 @@ def _verify(words: list[str]) -> int:
     if any(w in {"-h", "--help"} for w in files):
         print(
             "usage: extremal verify FILE [--json] [--thorough]\n\n--thorough repeats also what "
-            "takes long, where a kind has such a thing.\nExit code: 0 accepted, 1 rejected, 2 unusable."
+            "takes long, where a kind has such a thing.\n"
+            "Exit code: 0 accepted, 1 rejected, 2 unusable."
         )
         return 0
     if len(files) != 1 or files[0].startswith("-"):

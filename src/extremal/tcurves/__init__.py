@@ -20,6 +20,7 @@ from ._notation import Scheme, from_code, parse
 from ._pcom import Patchwork, PcomFile, read_pcom, write_pcom
 from ._polynomial import Polynomial, polynomial
 from ._regular import Regularity, regular
+from ._search import SearchConfig, SearchResult, search
 from ._shipped import named, read
 from ._triangulation import (
     Triangulation,
@@ -53,6 +54,8 @@ __all__ = [
     "SampleConfig",
     "Scheme",
     "SchemeConfig",
+    "SearchConfig",
+    "SearchResult",
     "TCurveError",
     "Triangulation",
     "Witness",
@@ -82,6 +85,7 @@ __all__ = [
     "sample",
     "scheme",
     "schemes",
+    "search",
     "strip_fan",
     "write_pcom",
 ]

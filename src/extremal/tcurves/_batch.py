@@ -11,6 +11,8 @@ from functools import lru_cache
 
 import numpy as np
 
+from extremal.lab import require
+
 from ._glued import glued
 from ._lattice import Point
 from ._notation import Scheme, from_code
@@ -110,6 +112,7 @@ def _layout(t: Triangulation) -> _Layout:
 
 def codes(t: Triangulation, signs: np.ndarray, threads: int = 1) -> tuple[np.ndarray, np.ndarray]:
     """Return both halves of each vector's tree code and nothing else; see `schemes`."""
+    require("numba", "tcurves")
     from ._batch_kernels import LANES, evaluate
 
     if t.degree > _MOST_DEGREE:

@@ -12,12 +12,13 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
 
-from . import _census_kernels as kernels
+from extremal.lab import require
+
 from ._errors import MemoryLimitError
 from ._glued import glued
 from ._triangulation import Triangulation
@@ -27,6 +28,15 @@ _CHUNK = 8192  # source states an expansion
 _SHARDED = 50_000  # layers with more states are split into shards
 _SHARD_BITS = 3
 _NONE = np.empty(0, np.int64)
+
+
+@cache
+def _kernels() -> Any:
+    """The compiled loops; numba is loaded when a census is first taken."""
+    require("numba", "tcurves")
+    from . import _census_kernels
+
+    return _census_kernels
 
 
 @dataclass(frozen=True)
@@ -91,9 +101,10 @@ def steps_of(t: Triangulation, order: Sequence[int], allowed: Mapping[int, int])
             )
         )
         frontier = [p for _, p in kept]
-        if len(frontier) > kernels.MAX_POINTS:
+        most = _kernels().MAX_POINTS
+        if len(frontier) > most:
             raise MemoryLimitError(
-                f"the frontier has {len(frontier)} points at once, more than {kernels.MAX_POINTS}; "
+                f"the frontier has {len(frontier)} points at once, more than {most}; "
                 "a census with so many would never end. Choose a smaller degree."
             )
     return steps
@@ -149,7 +160,7 @@ class _Shard:
             while size < 2 * need:
                 size *= 2
             self.table = np.zeros(size, np.int64)
-            kernels.rebuild(self.table, self.hashes, self.count)
+            _kernels().rebuild(self.table, self.hashes, self.count)
 
     @property
     def bytes(self) -> int:
@@ -184,7 +195,7 @@ class Multisets:
             while 2 * (used + 40 * entries) > size:
                 size *= 2
             self.keys, self.values = np.zeros(size, np.uint64), np.full(size, -1, np.int32)
-            kernels.rehash(keys, values, self.keys, self.values)
+            _kernels().rehash(keys, values, self.keys, self.values)
 
     def grow(self) -> None:
         """Double the arrays of the multisets themselves, where they are nearly full."""
@@ -433,7 +444,7 @@ class _Sweep:
         may_make: bool,
     ) -> None:  # fmt: skip
         m = self.multisets
-        kernels.expand(
+        _kernels().expand(
             self.mode, self.odd, step.step, step.edges, step.keep, step.keep_points, step.offset,
             shard.words, shard.starts, order, a, b, base,
             m.sets, m.members, m.keys, m.values, may_make,
@@ -443,7 +454,7 @@ class _Sweep:
     def refuse(self, buffer: _Buffer) -> None:
         if buffer.counters[4] == 2:
             raise MemoryLimitError(
-                f"a state has more than {kernels.MAX_REGIONS} regions on its frontier, far more "
+                f"a state has more than {_kernels().MAX_REGIONS} regions on its frontier, far more "
                 "than any census that would end; choose a smaller degree or mode='ovals'."
             )
 
@@ -467,7 +478,7 @@ class _Sweep:
         for buffer, (rows, words) in zip(buffers, sizes, strict=True):
             shard.make_room(int(rows[k]), int(words[k]))
             shard.count = int(
-                kernels.insert(
+                _kernels().insert(
                     self.mode, k, bits,
                     buffer.words, buffer.start, buffer.hash, buffer.source, buffer.delta,
                     int(buffer.counters[0]), low, high,

@@ -5,11 +5,14 @@ The theory gives no bound for t.
 """
 
 from dataclasses import dataclass
+from fractions import Fraction
 from math import gcd, lcm
 
 from ._errors import NotRegular
 from ._scheme import Signs, read_signs
 from ._triangulation import Triangulation
+
+Number = float | int | Fraction
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +39,8 @@ class Polynomial:
         text = " ".join(words)
         return text[2:] if text.startswith("+ ") else "-" + text[2:]
 
-    def at(self, t: float | int, x: float | int, y: float | int) -> float | int:
-        """Return the value at a point, for one t."""
+    def at(self, t: Number, x: Number, y: Number) -> Number:
+        """Return the value at a point, for one t; exact where all three are."""
         return sum(sign * t**height * x**i * y**j for sign, height, i, j in self.terms)
 
 

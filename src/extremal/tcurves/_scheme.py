@@ -64,26 +64,27 @@ def regions_of(complex_: Glued, signs: Sequence[int]) -> tuple[list[int], int, d
     parity = [0] * count
     one_sided: set[int] = set()
 
-    def find(u: int) -> tuple[int, int]:
-        flips = 0
-        while leader[u] != u:
-            flips ^= parity[u]
-            u = leader[u]
-        return u, flips
-
     point: list[int] = complex_.point.tolist()
     edges: list[tuple[int, int, int, bool]] = []
     for u, v, twist, difference in complex_.edges.tolist():
         same = signs[point[u]] ^ signs[point[v]] == difference
         edges.append((u, v, twist, same))
         if same:
-            (a, x), (b, y) = find(u), find(v)
+            a, b, x, y = u, v, 0, 0
+            while leader[a] != a:
+                x ^= parity[a]
+                a = leader[a]
+            while leader[b] != b:
+                y ^= parity[b]
+                b = leader[b]
             if a != b:
                 leader[max(a, b)] = min(a, b)
                 parity[max(a, b)] = x ^ y ^ twist
             elif x ^ y != twist:
                 one_sided.add(u)
-    regions = [find(u)[0] for u in range(count)]
+    regions = list(leader)
+    for u in range(count):  # a leader is never larger, so one pass finds the last ones
+        regions[u] = regions[leader[u]]
     beside: dict[int, set[int]] = {r: set() for r in set(regions)}
     loops: set[int] = set()
     for u, v, _, same in edges:

@@ -315,31 +315,30 @@ def _step(
     """The state after one more point has its sign."""
     count = len(regions) + copies
     leader = list(range(count))
-
-    def find(x: int) -> int:
-        while leader[x] != x:
-            x = leader[x]
-        return x
-
     touching: list[tuple[int, int]] = []
     for u, v, place, turned in edges:
         a, b = len(regions) + u, labels[v]
         if sign ^ signs[place] == turned:
-            a, b = find(a), find(b)
+            while leader[a] != a:
+                a = leader[a]
+            while leader[b] != b:
+                b = leader[b]
             leader[max(a, b)] = min(a, b)
         else:
             touching.append((a, b))
+    for x in range(count):  # a leader is never larger, so one pass finds the last ones
+        leader[x] = leader[leader[x]]
     trees: dict[int, list[Tree]] = {}
     beside: dict[int, set[int]] = {}
     for x in range(count):
-        top = find(x)
+        top = leader[x]
         hanging, near = regions[x] if x < len(regions) else ((), ())
         trees.setdefault(top, []).extend(hanging)
-        beside.setdefault(top, set()).update(find(y) for y in near)
+        beside.setdefault(top, set()).update(leader[y] for y in near)
     for a, b in touching:
-        beside[find(a)].add(find(b))
-        beside[find(b)].add(find(a))
-    where = [find(x) for x in (*labels, *range(len(regions), count))]
+        beside[leader[a]].add(leader[b])
+        beside[leader[b]].add(leader[a])
+    where = [leader[x] for x in (*labels, *range(len(regions), count))]
     names: dict[int, int] = {}
     new_labels = tuple(names.setdefault(where[c], len(names)) for c in kept)
     closed = [x for x in trees if x not in names]
