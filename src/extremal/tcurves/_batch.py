@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Literal
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from extremal.lab import require
 from ._glued import glued
 from ._lattice import Point
 from ._notation import Scheme, from_code
-from ._scheme import Signs, read_signs
+from ._scheme import Signs, read_signs, scheme_of
 from ._triangulation import Triangulation
 
 _BATCH = 1 << 14
@@ -147,16 +148,23 @@ def codes(t: Triangulation, signs: np.ndarray, threads: int = 1) -> tuple[np.nda
     return high, low
 
 
-def schemes(t: Triangulation, signs: "np.ndarray | Sequence[Signs]", threads: int = 1) -> Batch:
+def schemes(
+    t: Triangulation,
+    signs: "np.ndarray | Sequence[Signs]",
+    threads: int = 1,
+    device: Literal["cpu", "cuda"] = "cpu",
+) -> Batch:
     """Return the schemes of many sign vectors.
 
     Args:
         t: The triangulation, of degree at most 12.
         signs: (N, n) array of zeros and ones, or a list of words.
         threads: How many to use; the result is the same.
+        device: `"cuda"` evaluates on a GPU; the result is the same.
 
     Raises:
         ValueError: The shape or a value is wrong, or the degree is too large.
+        TCurveError: There is no CUDA device.
 
     Example:
         >>> from extremal import tcurves
@@ -177,8 +185,26 @@ def schemes(t: Triangulation, signs: "np.ndarray | Sequence[Signs]", threads: in
     else:
         rows = [read_signs(t, word) for word in signs]
         array = np.array(rows, np.uint8).reshape(len(rows), t.n)
+    if device == "cuda":
+        from ._gpu import hashes
+
+        return _named(t, array, hashes(t, array))
     high, low = codes(t, array, threads)
     return _grouped(t, high, low)
+
+
+def _named(t: Triangulation, signs: np.ndarray, hashed: np.ndarray) -> Batch:
+    """Give every hash the scheme of its first vector."""
+    _, first, index = np.unique(hashed, return_index=True, return_inverse=True)
+    found = [scheme_of(t, signs[k].tolist()) for k in first]
+    types = sorted(set(found))
+    place = {scheme: k for k, scheme in enumerate(types)}
+    return Batch(
+        np.array([place[s] for s in found], np.int32)[index.reshape(-1)]
+        if found
+        else np.empty(0, np.int32),
+        tuple(types),
+    )
 
 
 def _grouped(t: Triangulation, high: np.ndarray, low: np.ndarray) -> Batch:
