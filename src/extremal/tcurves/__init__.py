@@ -1,5 +1,6 @@
 """T-curves: schemes of patchworked real curves, the exact census, search, pictures, catalogue."""
 
+from ._baselines import brute_force, climb, random_signs
 from ._batch import Batch, schemes
 from ._catalogue import Catalogue, CatalogueConfig, Database, Witness, catalogue
 from ._census import (
@@ -59,9 +60,11 @@ __all__ = [
     "TCurveError",
     "Triangulation",
     "Witness",
+    "brute_force",
     "canonical",
     "catalogue",
     "census",
+    "climb",
     "count_ovals",
     "draw",
     "flip",
@@ -76,6 +79,7 @@ __all__ = [
     "named",
     "parse",
     "polynomial",
+    "random_signs",
     "random_triangulation",
     "read",
     "read_census",
