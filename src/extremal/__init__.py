@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from . import demo, frankwolfe, lab, llm, pruning, training, verify
+    from . import demo, frankwolfe, lab, llm, pruning, tcurves, training, verify
 
 __version__ = "0.1.0"
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "lab",
     "llm",
     "pruning",
+    "tcurves",
     "training",
     "verify",
 ]

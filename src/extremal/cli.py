@@ -45,6 +45,17 @@ AREAS: dict[str, tuple[str, dict[str, str]]] = {
             "unpack": "write a packed folder as the dense folder it came from",
         },
     ),
+    "tcurves": (
+        "real curves patched from triangulations: schemes, exact census, search",
+        {
+            "scheme": "the real scheme of one sign vector",
+            "census": "count the sign vectors of every scheme that a triangulation reaches",
+            "sample": "draw sign vectors of a scheme, uniformly",
+            "search": "look for triangulations that reach schemes",
+            "draw": "draw a curve, or a sheet of all of them",
+            "catalogue": "show a witness of every scheme of a degree",
+        },
+    ),
 }
 TOP = {
     "demo": "the main job and one checkable answer from every area",
@@ -113,6 +124,19 @@ _PAPERS = {
         "Savarese, Silva, Maire: Winning the lottery with continuous sparsification. "
         "NeurIPS 2020 (CS).",
         "Liu, Xu, Shi, Cheung, So: Dynamic sparse training. ICLR 2020 (DST).",
+    ),
+    "tcurves": (
+        "Geiselmann, Joswig, Kastner, Mundinger, Pokutta, Spiegel, Wack, Zimmer: Fast isotopy "
+        "computation for T-curves. 2026, arXiv:2604.09221.",
+        "Geiselmann, Joswig, Kastner, Mundinger, Pokutta, Spiegel, Wack, Zimmer: 121 patchworked "
+        "curves of degree seven. 2026, arXiv:2602.06888 (bat, moth, cen, spl, fra).",
+        "Viro: Patchworking real algebraic varieties. 2006, arXiv:math/0611382.",
+        "Itenberg, Viro: Patchworking algebraic curves disproves the Ragsdale conjecture. Math. "
+        "Intelligencer 18, 1996.",
+        "Haas: Les multilucarnes: nouveaux contre-exemples a la conjecture de Ragsdale. C. R. "
+        "Acad. Sci. Paris 320, 1995.",
+        "Joswig, Vater: Real tropical hyperfaces by patchworking in polymake. 2020, "
+        "arXiv:2003.06326 (.pcom files).",
     ),
     "training": (
         "He, Zhang, Ren, Sun: Deep residual learning for image recognition. CVPR 2016 (ResNet).",
@@ -269,16 +293,18 @@ def _first_words(box: str) -> str:
 def _verify(words: list[str]) -> int:
     from extremal import verify
 
-    machine = "--json" in words
-    files = [w for w in words if w != "--json"]
+    machine, thorough = "--json" in words, "--thorough" in words
+    files = [w for w in words if w not in {"--json", "--thorough"}]
     if any(w in {"-h", "--help"} for w in files):
         print(
-            "usage: extremal verify FILE [--json]\n\nExit code: 0 accepted, 1 rejected, 2 unusable."
+            "usage: extremal verify FILE [--json] [--thorough]\n\n--thorough repeats also what "
+            "takes long, where a kind has such a thing.\n"
+            "Exit code: 0 accepted, 1 rejected, 2 unusable."
         )
         return 0
     if len(files) != 1 or files[0].startswith("-"):
-        raise _Usage("verify takes one certificate: extremal verify FILE [--json].")
-    verdict = verify.file(files[0])
+        raise _Usage("verify takes one certificate: extremal verify FILE [--json] [--thorough].")
+    verdict = verify.file(files[0], thorough=thorough)
     if machine:
         print(json.dumps(verdict.as_json(), indent=1))
     elif verdict.status == "unusable":

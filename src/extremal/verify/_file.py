@@ -90,11 +90,12 @@ class Verdict:
         }
 
 
-def file(path: Path | str) -> Verdict:
+def file(path: Path | str, thorough: bool = False) -> Verdict:
     """Check a certificate with code that shares nothing with what made it.
 
     Args:
         path: The certificate, or a run folder that holds a `certificate.json`.
+        thorough: Repeat also what takes long, where a kind has such a thing; its page says so.
 
     Returns:
         The verdict; nothing is raised for a bad file.
@@ -113,7 +114,8 @@ def file(path: Path | str) -> Verdict:
         statements: list[str] = []
         reason = ""
         try:
-            statements = part.check(part.claim, part.witness, path.parent)
+            check = part.thorough if thorough else part.check
+            statements = check(part.claim, part.witness, path.parent)
         except Rejected as error:
             reason = str(error)
         except (

@@ -8,6 +8,7 @@ import importlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
@@ -25,6 +26,8 @@ KINDS: dict[tuple[str, int], str] = {
     ("llm/model", 1): "_recomputed.llm_model",
     ("pruning/model", 1): "_recomputed.pruning_model",
     ("pruning/soup", 1): "_recomputed.pruning_soup",
+    ("tcurves/census", 1): "_recomputed.tcurves_census",
+    ("tcurves/scheme", 1): "_proved.tcurves_scheme",
 }
 
 
@@ -38,6 +41,7 @@ class ReadPart:
     claim: dict[str, Any]
     witness: dict[str, Any]
     check: Callable[[dict[str, Any], dict[str, Any], Path], list[str]]
+    thorough: Callable[[dict[str, Any], dict[str, Any], Path], list[str]]
 
 
 def read(path: Path) -> list[ReadPart]:
@@ -75,6 +79,7 @@ def _part(value: Any, number: int) -> ReadPart:
         _object(part["claim"], f"the claim of {where}", checker.CLAIM, whole=False),
         _object(part["witness"], f"the witness of {where}", checker.WITNESS, whole=False),
         checker.check,
+        partial(checker.check, thorough=True) if hasattr(checker, "THOROUGH") else checker.check,
     )
 
 

@@ -1,0 +1,140 @@
+"""How long does the census take beside brute force over the same sign vectors?
+
+Run:      python benchmarks/tcurves/census.py
+Expect:   cen, spl, fra at most 60 ms; honeycomb-7 at most 1 s; a random regular triangulation of
+          degree 8 at most 1.5 s in the median; strip-fan-10 (2^63 vectors) at most 0.5 s;
+          honeycomb-8 at most 20 s and 1.5 GB; two threads nearly twice as fast on the large ones.
+Fairness: both warmed up in this process; the census is timed whole, from the triangulation to named
+          schemes with witnesses; brute force is our own batch evaluator on one core, timed on 2^17
+          random vectors and extrapolated to all of them (it visits each once at the same speed).
+          Each census is repeated and the least time and the median are kept.
+"""
+
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tyro
+
+from extremal import tcurves
+from extremal.lab import Table, append_record
+
+HERE = Path(__file__).resolve().parent
+RANDOM = tuple(f"random-8-{seed}" for seed in range(9))
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is measured."""
+
+    out: Path = HERE / "results" / "census.jsonl"
+    names: tuple[str, ...] = (
+        "bat", "moth", "honeycomb-6", "cen", "spl", "fra", "honeycomb-7", "strip-fan-8",
+        "strip-fan-10", *RANDOM, "honeycomb-8",
+    )  # fmt: skip
+    repeats: int = 7
+    vectors: int = 1 << 17
+    alone: str = ""
+    """Set by the script: measure this one's memory in a fresh process."""
+
+
+def brute_force_rate(t: tcurves.Triangulation, vectors: int) -> float:
+    """Return vectors a second and core of the batch evaluator."""
+    signs = np.random.default_rng(0).integers(0, 2, (vectors, t.n), dtype=np.uint8)
+    best = float("inf")
+    for _ in range(3):
+        begun = time.perf_counter()
+        tcurves.schemes(t, signs)
+        best = min(best, time.perf_counter() - begun)
+    return vectors / best
+
+
+def peak_bytes(name: str) -> int:
+    """Return the peak memory of one census in a process of its own, imports included."""
+    out = subprocess.run(
+        [sys.executable, __file__, "--alone", name], capture_output=True, text=True, check=True
+    )
+    return int(out.stdout.split()[-1])
+
+
+def measure(name: str, options: Options) -> dict[str, Any]:
+    """Return the samples of one triangulation."""
+    t = tcurves.named(name)
+    seconds: dict[str, list[float]] = {"1": [], "2": []}
+    repeats = options.repeats if t.degree < 8 else 3
+    for _ in range(repeats):
+        for threads in (1, 2):
+            begun = time.perf_counter()
+            found = tcurves.census(t, threads=threads)
+            seconds[str(threads)].append(time.perf_counter() - begun)
+    rate = brute_force_rate(t, options.vectors if t.degree < 9 else options.vectors // 8)
+    return {
+        "seconds": seconds,
+        "schemes": len(found),
+        "states": found.states,
+        "total": str(found.total),
+        "brute_rate": rate,
+        "peak_bytes": peak_bytes(name),
+    }
+
+
+def main(options: Options) -> None:
+    """Measure every triangulation and append a record for each."""
+    if options.alone:
+        tcurves.census(options.alone, threads=1)
+        print(1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+        return
+    tcurves.census("honeycomb-2")
+    for name in options.names:
+        begun = time.perf_counter()
+        samples = measure(name, options)
+        append_record(
+            options.out,
+            question="How long does the census take beside brute force?",
+            configuration={"name": name, "repeats": options.repeats, "vectors": options.vectors},
+            seed=0,
+            samples=samples,
+            wall_seconds=time.perf_counter() - begun,
+        )
+        print(name, min(samples["seconds"]["1"]), min(samples["seconds"]["2"]))
+
+
+def table(records: list[dict[str, Any]]) -> list[Table]:
+    """Return a row a triangulation, from its last record."""
+    last = {r["configuration"]["name"]: r["samples"] for r in records}
+    rows: list[list[Any]] = []
+    for name, s in last.items():
+        one, two = s["seconds"]["1"], s["seconds"]["2"]
+        brute = int(s["total"]) / s["brute_rate"]
+        rows.append([
+            name, f"2^{int(s['total']).bit_length() - 1}", s["schemes"], s["states"],
+            1000 * min(one), 1000 * statistics.median(one), 1000 * min(two),
+            f"{brute:.2g}", f"{brute / min(one):.1g}", s["peak_bytes"] / 2**20,
+        ])  # fmt: skip
+    eights = [min(last[n]["seconds"]["1"]) for n in RANDOM if n in last]
+    tables = [
+        Table(
+            ["triangulation", "sign vectors", "schemes", "states", "least ms, 1 thread",
+             "median ms", "least ms, 2 threads", "brute force, s (extrapolated)", "times faster",
+             "peak MiB of the process"],
+            rows,
+        )
+    ]  # fmt: skip
+    if eights:
+        tables.append(
+            Table(
+                ["random regular, degree 8", "median s", "max s"],
+                [[len(eights), statistics.median(eights), max(eights)]],
+            )
+        )
+    return tables
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options))

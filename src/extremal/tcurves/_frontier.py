@@ -1,0 +1,520 @@
+"""The frontier dynamic programme: layer after layer of states, in bounded memory.
+
+Points are visited in an elimination order. After a set of points, sign vectors that lead to the
+same state have the same futures, so each state carries how many there are (two 64-bit limbs). The
+kernels are in `_census_kernels.py`; this file prepares their steps, grows their arrays and runs
+them on
+threads: states are split over shards by their hash, chunks of source states are expanded side by
+side, then shards are filled side by side. The result does not depend on the number of threads.
+"""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cache, partial
+from typing import Any
+
+import numpy as np
+
+from extremal.lab import require
+
+from ._errors import MemoryLimitError
+from ._glued import glued
+from ._triangulation import Triangulation
+
+ALL, OVALS, EVEN = 0, 1, 2
+_CHUNK = 8192  # source states an expansion
+_SHARDED = 50_000  # layers with more states are split into shards
+_SHARD_BITS = 3
+_NONE = np.empty(0, np.int64)
+
+
+@cache
+def _kernels() -> Any:
+    """The compiled loops; numba is loaded when a census is first taken."""
+    require("numba", "tcurves")
+    from . import _census_kernels
+
+    return _census_kernels
+
+
+@dataclass(frozen=True)
+class Step:
+    """What happens when a point is visited; see `_census_kernels.expand`."""
+
+    point: int
+    step: np.ndarray
+    edges: np.ndarray
+    keep: np.ndarray
+    keep_points: np.ndarray
+    offset: np.ndarray
+
+
+def steps_of(t: Triangulation, order: Sequence[int], allowed: Mapping[int, int]) -> list[Step]:
+    """Prepare the steps of an order; `allowed` gives a mask of signs (1: 0, 2: 1, 3: both)."""
+    complex_ = glued(t)
+    first = complex_.first.tolist()
+    between: dict[tuple[int, int], list[tuple[int, int, int, int]]] = {}
+    point = complex_.point.tolist()
+    for u, v, twist, difference in complex_.edges.tolist():
+        a, b = point[u], point[v]
+        between.setdefault((a, b), []).append((u, v, twist, difference))
+        between.setdefault((b, a), []).append((v, u, twist, difference))
+    offsets = complex_.offset.tolist()
+    left = [len(row) for row in t.neighbours]
+    frontier: list[int] = []
+    steps: list[Step] = []
+    for q in order:
+        places: dict[int, int] = {}
+        at = 0
+        for p in frontier:
+            places[p] = at
+            at += first[p + 1] - first[p]
+        before = at
+        edges: list[tuple[int, int, int, int, int]] = []
+        for index, p in enumerate(frontier):
+            for u, v, twist, difference in between.get((q, p), ()):
+                edges.append((u - first[q], places[p] + v - first[p], twist, index, difference))
+        for p in t.neighbours[q]:
+            left[p] -= 1
+        combined = [*frontier, q]
+        places[q] = before
+        kept = [(index, p) for index, p in enumerate(combined) if left[p] > 0]
+        # left[q] counts unvisited neighbours of q, as every visit lowers its neighbours' counts
+        keep = [places[p] + c for _, p in kept for c in range(first[p + 1] - first[p])]
+        offset = [
+            (offsets[first[p] + c], index)
+            for index, p in enumerate(combined)
+            for c in range(first[p + 1] - first[p])
+        ]
+        steps.append(
+            Step(
+                q,
+                np.array(
+                    [before, first[q + 1] - first[q], len(frontier), allowed.get(q, 3)], np.int64
+                ),
+                np.array(edges, np.int64).reshape(-1, 5),
+                np.array(keep, np.int64),
+                np.array([index for index, _ in kept], np.int64),
+                np.array(offset, np.int64).reshape(-1, 2),
+            )
+        )
+        frontier = [p for _, p in kept]
+        most = _kernels().MAX_POINTS
+        if len(frontier) > most:
+            raise MemoryLimitError(
+                f"the frontier has {len(frontier)} points at once, more than {most}; "
+                "a census with so many would never end. Choose a smaller degree."
+            )
+    return steps
+
+
+@dataclass
+class _Shard:
+    """The states of one shard of a layer."""
+
+    words: np.ndarray
+    starts: np.ndarray
+    hashes: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    first: np.ndarray
+    second: np.ndarray
+    table: np.ndarray
+    count: int = 0
+
+    @classmethod
+    def empty(cls, states: int, row: int, maxima: bool) -> "_Shard":
+        size = 16
+        while size < 2 * states:
+            size *= 2
+        starts = np.empty(states + 1, np.int64)
+        starts[0] = 0
+        return cls(
+            np.empty(states * row, np.uint64),
+            starts,
+            np.empty(states, np.uint64),
+            np.empty(states, np.uint64),
+            np.empty(states, np.uint64),
+            np.empty(states, np.int64),
+            np.empty(states if maxima else 0, np.int64),
+            np.zeros(size, np.int64),
+        )
+
+    def make_room(self, states: int, words: int) -> None:
+        """Grow so that so many more states and words fit."""
+        need = self.count + states
+        if need > self.hashes.size:
+            size = max(need, 2 * self.hashes.size)
+            self.starts = _grown(self.starts, size + 1, self.count + 1)
+            for name in ("hashes", "low", "high", "first"):
+                setattr(self, name, _grown(getattr(self, name), size, self.count))
+            if self.second.size:
+                self.second = _grown(self.second, size, self.count)
+        used = int(self.starts[self.count])
+        if used + words > self.words.size:
+            self.words = _grown(self.words, max(used + words, 2 * self.words.size), used)
+        if 2 * need > self.table.size:
+            size = self.table.size
+            while size < 2 * need:
+                size *= 2
+            self.table = np.zeros(size, np.int64)
+            _kernels().rebuild(self.table, self.hashes, self.count)
+
+    @property
+    def bytes(self) -> int:
+        return sum(
+            a.nbytes
+            for a in (self.words, self.starts, self.hashes, self.low, self.high, self.first,
+                      self.second, self.table)
+        )  # fmt: skip
+
+
+def _grown(array: np.ndarray, size: int, keep: int) -> np.ndarray:
+    new = np.empty(size, array.dtype)
+    new[:keep] = array[:keep]
+    return new
+
+
+@dataclass
+class Multisets:
+    """The multisets of trees; number 0 is the empty one."""
+
+    sets: np.ndarray = field(default_factory=lambda: _first_sets())
+    members: np.ndarray = field(default_factory=lambda: np.empty(1 << 14, np.int32))
+    keys: np.ndarray = field(default_factory=lambda: np.zeros(1 << 15, np.uint64))
+    values: np.ndarray = field(default_factory=lambda: np.full(1 << 15, -1, np.int32))
+
+    def make_room(self, entries: int) -> None:
+        """Make sure that so many transitions can make multisets; each makes a few."""
+        used = int(np.count_nonzero(self.values >= 0))
+        if 2 * (used + 40 * entries) > self.keys.size:
+            keys, values = self.keys, self.values
+            size = keys.size
+            while 2 * (used + 40 * entries) > size:
+                size *= 2
+            self.keys, self.values = np.zeros(size, np.uint64), np.full(size, -1, np.int32)
+            _kernels().rehash(keys, values, self.keys, self.values)
+
+    def grow(self) -> None:
+        """Double the arrays of the multisets themselves, where they are nearly full."""
+        count = int(self.sets[0])
+        if count + 8 > self.sets.size:
+            self.sets = _grown(self.sets, 2 * self.sets.size, self.sets.size)
+        if int(self.sets[count + 1]) + 256 > self.members.size:
+            self.members = _grown(self.members, 2 * self.members.size, self.members.size)
+
+    def of(self, number: int) -> list[tuple[int, bool]]:
+        """Return the trees of a multiset: the number of each one's own multiset, and its flag."""
+        found = self.members[self.sets[number + 1] : self.sets[number + 2]].tolist()
+        return [(value >> 1, bool(value & 1)) for value in found]
+
+
+def _first_sets() -> np.ndarray:
+    sets = np.zeros(1 << 12, np.int64)
+    sets[0] = 1  # the empty multiset; sets[1] and sets[2] are its bounds
+    return sets
+
+
+class _Buffer:
+    """What one expansion makes."""
+
+    def __init__(self, rows: int, row: int) -> None:
+        self.words = np.empty(rows * row, np.uint64)
+        self.start = np.zeros(rows + 1, np.int64)
+        self.hash = np.empty(rows, np.uint64)
+        self.source = np.empty(rows, np.int64)
+        self.delta = np.empty(rows, np.int64)
+        self.later = np.empty(rows, np.int64)
+        self.counters = np.zeros(5, np.int64)
+
+    def grow(self) -> None:
+        size = 2 * self.hash.size
+        rows = self.hash.size
+        self.words = _grown(self.words, 2 * self.words.size, self.words.size)
+        self.start = _grown(self.start, size + 1, rows + 1)
+        for name in ("hash", "source", "delta", "later"):
+            setattr(self, name, _grown(getattr(self, name), size, rows))
+
+
+@dataclass
+class Frontier:
+    """A finished sweep.
+
+    Attributes:
+        steps: What was visited.
+        multisets: The trees met.
+        first, second: For each layer after the first, where a state was first reached from: the
+            source's number times 2 plus the sign. `second` is for maxima with root sign 1.
+        following: If kept, for each layer the number that (source << 1 | sign) leads to, or -1.
+        last: The final layer.
+        states: How many states each layer has.
+        transitions: How often a state got a sign.
+        peak_bytes: The most memory its arrays took at a time.
+    """
+
+    mode: int
+    steps: list[Step]
+    multisets: Multisets
+    first: list[np.ndarray]
+    second: list[np.ndarray]
+    following: list[np.ndarray]
+    last: Any
+    states: list[int]
+    transitions: int
+    peak_bytes: int
+
+    def path(self, number: int, second: bool = False) -> list[int]:
+        """Return the signs, by point, along the path by which a final state was first reached."""
+        signs = [0] * len(self.steps)
+        for layer in range(len(self.steps) - 1, -1, -1):
+            source = int((self.second if second else self.first)[layer][number])
+            signs[self.steps[layer].point] = source & 1
+            number = source >> 1
+        return signs
+
+
+def sweep(
+    t: Triangulation,
+    order: Sequence[int],
+    allowed: Mapping[int, int],
+    *,
+    mode: int = ALL,
+    threads: int = 1,
+    memory: int | None = None,
+    keep: bool = False,
+    tell: Callable[[int, int], None] | None = None,
+    multisets: Multisets | None = None,
+) -> Frontier:
+    """Visit all points in order.
+
+    Args:
+        t: The triangulation.
+        order: Of its points.
+        allowed: For points with a prescribed sign, the mask of those allowed.
+        mode: `ALL`, `OVALS` or `EVEN`.
+        threads: How many to use; the result is the same.
+        memory: Bytes that its arrays may take, or None.
+        keep: Whether to keep where every state leads, for sampling.
+        tell: Called after each step with its number and the states.
+        multisets: Those of an earlier sweep, which spares making them again. They grow.
+
+    Raises:
+        MemoryLimitError: More memory is needed.
+    """
+    if threads < 1:
+        raise ValueError(f"threads is a count of at least 1, got {threads}.")
+    steps = steps_of(t, order, allowed)
+    pool = ThreadPoolExecutor(threads) if threads > 1 else None
+    try:
+        return _Sweep(t, steps, mode, pool, memory, keep, tell, multisets).run()
+    finally:
+        if pool is not None:
+            pool.shutdown()
+
+
+class _Sweep:
+    def __init__(
+        self,
+        t: Triangulation,
+        steps: list[Step],
+        mode: int,
+        pool: ThreadPoolExecutor | None,
+        memory: int | None,
+        keep: bool,
+        tell: Callable[[int, int], None] | None,
+        multisets: Multisets | None,
+    ) -> None:
+        self.odd = t.degree % 2
+        self.steps, self.mode, self.pool = steps, mode, pool
+        self.memory, self.keep, self.tell = memory, keep, tell
+        self.multisets = multisets or Multisets()
+        self.first: list[np.ndarray] = []
+        self.second: list[np.ndarray] = []
+        self.following: list[np.ndarray] = []
+        self.kept_bytes = self.peak = self.transitions = 0
+        self.buffers: list[_Buffer] = []
+
+    def map(self, function: Callable[[int], Any], count: int) -> list[Any]:
+        if self.pool is None or count == 1:
+            return [function(k) for k in range(count)]
+        return list(self.pool.map(function, range(count)))
+
+    def run(self) -> Frontier:
+        start = _Shard.empty(1, 1, False)
+        start.words[0] = 0
+        start.starts[1] = 1
+        start.low[0] = 1
+        start.high[0] = 1 if self.mode == EVEN else 0
+        start.count = 1
+        layer = [start]
+        states: list[int] = []
+        for number, step in enumerate(self.steps):
+            layer = self.visit(step, layer)
+            states.append(sum(s.count for s in layer))
+            if self.tell is not None:
+                self.tell(number + 1, states[-1])
+        return Frontier(
+            self.mode, self.steps, self.multisets, self.first, self.second, self.following, layer,
+            states, self.transitions, self.peak,
+        )  # fmt: skip
+
+    def visit(self, step: Step, layer: list[_Shard]) -> list[_Shard]:
+        """Give one point its sign in all states of a layer."""
+        sources = sum(s.count for s in layer)
+        low = _joined([s.low[: s.count] for s in layer])
+        high = _joined([s.high[: s.count] for s in layer])
+        bits = _SHARD_BITS if sources > _SHARDED else 0
+        row = max(4, int(layer[0].starts[layer[0].count]) // max(1, layer[0].count) + 2)
+        guess = min(2 * sources, _CHUNK) + 16
+        new = [_Shard.empty(guess, row, self.mode == EVEN) for _ in range(1 << bits)]
+        following = np.full(2 * sources, -1, np.int64) if self.keep else _NONE
+        pieces: list[tuple[_Shard, int, int, int]] = []  # shard, from, to, its first number
+        base = 0
+        for shard in layer:
+            pieces += [
+                (shard, a, min(a + _CHUNK, shard.count), base)
+                for a in range(0, shard.count, _CHUNK)
+            ]
+            base += shard.count
+        together = 1 << _SHARD_BITS if bits else 1
+        rows_here = 2 * min(sources, _CHUNK) + 16
+        while len(self.buffers) < min(together, len(pieces)) + 1:
+            self.buffers.append(_Buffer(rows_here, row))
+        for a in range(0, len(pieces), together):
+            batch = pieces[a : a + together]
+            buffers = self.buffers[: len(batch)]
+            self.map(partial(self.expand, step, batch), len(batch))
+            full = list(buffers)
+            late = self.late(step, batch, buffers)
+            if late is not None:
+                full.append(late)
+            sizes = [self.sizes(buffer, bits) for buffer in full]
+            self.map(partial(self.fill, new, bits, full, sizes, low, high, following), len(new))
+            self.transitions += sum(int(b.counters[0]) for b in full)
+            self.watch(layer, new, low, high, following)
+        self.first.append(_numbers([s.first[: s.count] for s in new]))
+        if self.mode == EVEN:
+            self.second.append(_numbers([s.second[: s.count] for s in new]))
+        self.kept_bytes += self.first[-1].nbytes + (self.second[-1].nbytes if self.second else 0)
+        if self.keep:
+            bases = np.cumsum([0, *(s.count for s in new)])
+            shard_of = following >> 48
+            place = following & ((1 << 48) - 1)
+            self.following.append(np.where(following >= 0, place + bases[shard_of], -1))
+            self.kept_bytes += self.following[-1].nbytes
+        return new
+
+    def expand(self, step: Step, batch: list[tuple[_Shard, int, int, int]], k: int) -> None:
+        (shard, a, b, base), buffer = batch[k], self.buffers[k]
+        while True:
+            buffer.counters[:] = 0
+            self.call(step, shard, base, buffer, _NONE, a, b, False)
+            if buffer.counters[4] == 0:
+                return
+            self.refuse(buffer)
+            buffer.grow()
+
+    def late(
+        self, step: Step, batch: list[tuple[_Shard, int, int, int]], buffers: list[_Buffer]
+    ) -> _Buffer | None:
+        """Expand alone, and in order, what needs new multisets, so that runs repeat."""
+        if not any(int(b.counters[2]) for b in buffers):
+            return None
+        into = self.buffers[-1]
+        into.counters[:] = 0
+        for (shard, _, _, base), buffer in zip(batch, buffers, strict=True):
+            order = buffer.later[: int(buffer.counters[2])].copy()
+            at = 0
+            while at < len(order):
+                stop = min(at + 512, len(order))
+                self.multisets.make_room(512)
+                into.counters[4] = 0
+                self.call(step, shard, base, into, order, at, stop, True)
+                at = int(into.counters[3])
+                if into.counters[4]:
+                    self.refuse(into)
+                    into.grow()
+                    self.multisets.grow()
+        return into
+
+    def call(
+        self, step: Step, shard: _Shard, base: int, out: _Buffer, order: np.ndarray, a: int, b: int,
+        may_make: bool,
+    ) -> None:  # fmt: skip
+        m = self.multisets
+        _kernels().expand(
+            self.mode, self.odd, step.step, step.edges, step.keep, step.keep_points, step.offset,
+            shard.words, shard.starts, order, a, b, base,
+            m.sets, m.members, m.keys, m.values, may_make,
+            out.words, out.start, out.hash, out.source, out.delta, out.later, out.counters,
+        )  # fmt: skip
+
+    def refuse(self, buffer: _Buffer) -> None:
+        if buffer.counters[4] == 2:
+            raise MemoryLimitError(
+                f"a state has more than {_kernels().MAX_REGIONS} regions on its frontier, far more "
+                "than any census that would end; choose a smaller degree or mode='ovals'."
+            )
+
+    def sizes(self, buffer: _Buffer, bits: int) -> tuple[np.ndarray, np.ndarray]:
+        rows = int(buffer.counters[0])
+        if not bits:
+            return np.array([rows]), np.array([int(buffer.start[rows])])
+        shard = (buffer.hash[:rows] >> np.uint64(64 - bits)).astype(np.int64)
+        words = np.diff(buffer.start[: rows + 1])
+        return (
+            np.bincount(shard, minlength=1 << bits),
+            np.bincount(shard, weights=words, minlength=1 << bits).astype(np.int64),
+        )
+
+    def fill(
+        self, new: list[_Shard], bits: int, buffers: list[_Buffer],
+        sizes: list[tuple[np.ndarray, np.ndarray]], low: np.ndarray, high: np.ndarray,
+        following: np.ndarray, k: int,
+    ) -> None:  # fmt: skip
+        shard = new[k]
+        for buffer, (rows, words) in zip(buffers, sizes, strict=True):
+            shard.make_room(int(rows[k]), int(words[k]))
+            shard.count = int(
+                _kernels().insert(
+                    self.mode, k, bits,
+                    buffer.words, buffer.start, buffer.hash, buffer.source, buffer.delta,
+                    int(buffer.counters[0]), low, high,
+                    shard.words, shard.starts, shard.hashes, shard.low, shard.high, shard.first,
+                    shard.second, shard.table, shard.count, following, k << 48,
+                )
+            )  # fmt: skip
+
+    def watch(
+        self, old: list[_Shard], new: list[_Shard], low: np.ndarray, high: np.ndarray,
+        following: np.ndarray,
+    ) -> None:  # fmt: skip
+        now = sum(s.bytes for s in old) + sum(s.bytes for s in new) + low.nbytes + high.nbytes
+        now += following.nbytes + self.kept_bytes
+        now += sum(b.words.nbytes + 5 * b.hash.nbytes for b in self.buffers)
+        self.peak = max(self.peak, now)
+        if self.memory is not None and now > self.memory:
+            raise MemoryLimitError(
+                f"the census has come to need {now / 2**20:,.0f} MiB with "
+                f"{sum(s.count for s in new):,} states in a layer, over the limit of "
+                f"{self.memory / 2**20:,.0f} MiB; raise the limit, fix some signs, or ask for "
+                "less with mode='ovals'."
+            )
+
+
+def _joined(arrays: list[np.ndarray]) -> np.ndarray:
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+
+
+def _numbers(arrays: list[np.ndarray]) -> np.ndarray:
+    """Sources in as few bytes as hold them; they are kept for every layer."""
+    joined = _joined(arrays)
+    small = joined.size == 0 or int(joined.max()) < 2**31
+    return joined.astype(np.int32 if small else np.int64)
+
+
+def default_threads() -> int:
+    """Return how many threads a census uses unless told: all cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
