@@ -277,18 +277,14 @@ def _queue(enters: Polyline, arc: Arc) -> Polyline:
         if begin == end:
             continue
         rate = (after - before) / (end - begin)
-        at = begin + arc.tau  # arrival of the first of this piece at the queue
-        if free > at and rate < arc.nu:  # a queue that this piece may outlast
-            empties = min(end, begin + (free - at) / (1 - rate / arc.nu))
-            free += rate * (empties - begin) / arc.nu
-            out.append((free, before + rate * (empties - begin)))
-            if empties == end:
-                continue
-            free = empties + arc.tau
-        elif free < at:
-            free = at
-        out.append((free, out[-1][1]))
-        free = end + arc.tau if rate <= arc.nu else free + (after - out[-1][1]) / arc.nu
+        start = max(free, begin + arc.tau)  # the first of this piece leaves the queue
+        out.append((start, before))
+        free = start + (after - before) / arc.nu
+        if rate < arc.nu:
+            empties = begin + (start - begin - arc.tau) / (1 - rate / arc.nu)
+            if empties < end:
+                out.append((empties + arc.tau, before + rate * (empties - begin)))
+                free = end + arc.tau
         out.append((free, after))
     arrived = enters[-1][0] + arc.tau
     if arrived > free:
