@@ -49,6 +49,8 @@ class Phase:
         active: Arcs on shortest routes.
         resetting: Arcs with a queue.
         events: What ends it.
+        factors: With spillback, the factor c of each node (1: nothing is throttled).
+        full: With spillback, the arcs whose inflow is bounded by what leaves them.
     """
 
     start: Any
@@ -59,6 +61,8 @@ class Phase:
     active: frozenset[str]
     resetting: frozenset[str]
     events: tuple[Event, ...]
+    factors: dict[str, Any] = field(default_factory=dict)
+    full: frozenset[str] = frozenset()
 
     @property
     def duration(self) -> Any:

@@ -1,20 +1,18 @@
 """`numba.njit` where numba is installed; without it the same functions run as plain Python."""
 
+import importlib.util
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-try:
-    from numba import njit as _njit
-except ModuleNotFoundError:
-    HAVE_NUMBA = False
-else:
-    HAVE_NUMBA = True
+HAVE_NUMBA = importlib.util.find_spec("numba") is not None
 
 
 def jit(function: F) -> F:
-    """Compile a function of numbers and arrays, cached on disk."""
+    """Compile a function of numbers and arrays, cached on disk; numba is imported here."""
     if not HAVE_NUMBA:
         return function
-    return _njit(cache=True)(function)  # type: ignore[return-value]
+    from numba import njit
+
+    return cast("F", njit(cache=True)(function))
