@@ -5,8 +5,10 @@ from ._equilibrium import Event, NashFlow, Phase, Route
 from ._errors import FlowsError, PacketWarning
 from ._inflow import Inflow
 from ._instances import SHIPPED, Instance, instance
+from ._long_run import SteadyState, potential, steady_state
 from ._nash import NashOptions, nash
 from ._network import Arc, Network
+from ._optimum import Closure, Optimum, OptimumOptions, optimum
 from ._read import from_networkx, read_gmns, read_json, read_matsim, read_network, read_tntp
 from ._thin_flow import ThinFlow, thin_flow
 from ._write import to_networkx, write_gmns, write_json, write_matsim, write_tntp
@@ -14,6 +16,7 @@ from ._write import to_networkx, write_gmns, write_json, write_matsim, write_tnt
 __all__ = [
     "SHIPPED",
     "Arc",
+    "Closure",
     "Curve",
     "Event",
     "FlowsError",
@@ -22,18 +25,24 @@ __all__ = [
     "NashFlow",
     "NashOptions",
     "Network",
+    "Optimum",
+    "OptimumOptions",
     "PacketWarning",
     "Phase",
     "Route",
+    "SteadyState",
     "ThinFlow",
     "from_networkx",
     "instance",
     "nash",
+    "optimum",
+    "potential",
     "read_gmns",
     "read_json",
     "read_matsim",
     "read_network",
     "read_tntp",
+    "steady_state",
     "thin_flow",
     "to_networkx",
     "write_gmns",

@@ -129,7 +129,7 @@ def extend(
             source,
             sink,
             rate,
-            tuple((tail[e], head[e], nu[e], slack[e] > 0) for e in active),
+            tuple((tail[e], head[e], nu[e], bool(slack[e] > 0)) for e in active),
         )
         if len(found) < len(hints):
             hint: Any = (hints[len(found)][0][active], hints[len(found)][1])

@@ -1,6 +1,7 @@
 """`numba.njit` where numba is installed; without it the same functions run as plain Python."""
 
 import importlib.util
+import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
@@ -15,4 +16,5 @@ def jit(function: F) -> F:
         return function
     from numba import njit
 
-    return cast("F", njit(cache=True)(function))
+    # under test every function is wrapped for its types, which the compiler cannot see through
+    return cast("F", njit(cache=True)(inspect.unwrap(function)))

@@ -8,7 +8,7 @@ solution of a basis that floats have found are ours.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
@@ -159,7 +159,11 @@ def solve(
         if exact and not HAVE_NUMBA:  # plain Python pivots faster in rationals than in arrays
             return _pivoted(problem)
         found = _by_floats(problem, exact, hint)
-        return _pivoted(problem) if found is None else found
+        if found is not None:
+            return found
+        method = "pivoting"
+    if not exact:
+        return _rounded(solve(_rational(problem), method=method))
     if method == "pivoting":
         return _pivoted(problem)
     if method.startswith("milp-"):
@@ -169,6 +173,17 @@ def solve(
     raise ValueError(
         f"there is no method {method!r}; there are auto, pivoting, milp-1, milp-2 and milp-3."
     )
+
+
+def _rational(problem: Problem) -> Problem:
+    """Read floats as the rationals they are, since pivoting without tolerances needs those."""
+    arcs = tuple((v, w, q(Fraction(nu)), queued) for v, w, nu, queued in problem.arcs)
+    return replace(problem, inflow=q(Fraction(problem.inflow)), arcs=arcs)
+
+
+def _rounded(found: Solution) -> Solution:
+    slopes, flow = [float(v) for v in found.slopes], [float(x) for x in found.flow]
+    return replace(found, slopes=slopes, flow=flow)
 
 
 def topological(nodes: int, arcs: Sequence[tuple[int, int, Any, bool]]) -> list[int]:
@@ -286,7 +301,9 @@ def _by_floats(problem: Problem, exact: bool, hint: tuple[Any, Any] | None) -> S
         if status != SOLVED:
             continue
         if not exact:
-            return Solution(list(slopes), list(flow), states, zeros, int(pivots), "floats")
+            return Solution(
+                slopes.tolist(), flow.tolist(), states, zeros, int(pivots), "floats"
+            )
         solved = from_states(problem, states, zeros)
         if solved is not None:
             return Solution(*solved, states, zeros, int(pivots), "floats, solved exactly")
