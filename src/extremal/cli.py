@@ -38,6 +38,7 @@ AREAS: dict[str, tuple[str, dict[str, str]]] = {
         "Nash flows over time, packet simulation, and how far apart they are",
         {
             "nash": "compute the exact dynamic equilibrium of a network",
+            "simulate": "load fluid, packets or MATSim-like vehicles on fixed routes",
             "optimum": "compare it with the quickest flow; find arcs better closed",
         },
     ),

@@ -5,13 +5,16 @@ from ._equilibrium import Event, NashFlow, Phase, Route
 from ._errors import FlowsError, PacketWarning
 from ._inflow import Inflow
 from ._instances import SHIPPED, Instance, instance
+from ._loading import FluidLoading, load_fluid
 from ._long_run import SteadyState, potential, steady_state
 from ._nash import NashOptions, nash
 from ._network import Arc, Network
 from ._optimum import Closure, Optimum, OptimumOptions, optimum
+from ._packets import RouteInflow
 from ._read import from_networkx, read_gmns, read_json, read_matsim, read_network, read_tntp
+from ._simulation import SimulateOptions, Simulation, nash_demand, read_demand, simulate
 from ._thin_flow import ThinFlow, thin_flow
-from ._write import to_networkx, write_gmns, write_json, write_matsim, write_tntp
+from ._write import to_networkx, write_events, write_gmns, write_json, write_matsim, write_tntp
 
 __all__ = [
     "SHIPPED",
@@ -20,6 +23,7 @@ __all__ = [
     "Curve",
     "Event",
     "FlowsError",
+    "FluidLoading",
     "Inflow",
     "Instance",
     "NashFlow",
@@ -30,21 +34,29 @@ __all__ = [
     "PacketWarning",
     "Phase",
     "Route",
+    "RouteInflow",
+    "SimulateOptions",
+    "Simulation",
     "SteadyState",
     "ThinFlow",
     "from_networkx",
     "instance",
+    "load_fluid",
     "nash",
+    "nash_demand",
     "optimum",
     "potential",
+    "read_demand",
     "read_gmns",
     "read_json",
     "read_matsim",
     "read_network",
     "read_tntp",
+    "simulate",
     "steady_state",
     "thin_flow",
     "to_networkx",
+    "write_events",
     "write_gmns",
     "write_json",
     "write_matsim",

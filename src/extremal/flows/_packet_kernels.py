@@ -185,19 +185,20 @@ def load_kernel(tau, p, q, route_of, release, route_start, route_arcs, next_turn
 
 
 @jit
-def best_routes(starts, source, sink, nodes, order, tail, head, tau, off, entry_step, exit_step,
-                out_start, out_arc):  # fmt: skip
+def best_routes(starts, source, sink, nodes, order, head, delay, off, entry, leave, out_start,
+                out_arc):  # fmt: skip
     """Earliest arrivals and last arcs of agents that alone change their route.
 
-    Entering arc e at step a, an agent leaves at max(a + tau, exit of the last that entered before).
-    `order` holds nodes in topological order, or is empty: then labels are corrected until stable.
+    Entering arc e at time a, an agent leaves at max(a + delay, exit of the last that entered
+    before). `order` holds nodes in topological order, or is empty: then labels are corrected until
+    they are stable. Times are floats.
     """
     n = len(starts)
     via = np.full((n, nodes), -1, np.int32)
-    arrive = np.empty(n, np.int64)
-    label = np.empty(nodes, np.int64)
+    arrive = np.empty(n, np.float64)
+    label = np.empty(nodes, np.float64)
     for k in range(n):
-        label[:] = NEVER
+        label[:] = np.inf
         label[source] = starts[k]
         rounds = 0
         while True:
@@ -206,20 +207,20 @@ def best_routes(starts, source, sink, nodes, order, tail, head, tau, off, entry_
             for i in range(count):
                 v = order[i] if len(order) else i
                 a = label[v]
-                if a == NEVER or v == sink:
+                if a == np.inf or v == sink:
                     continue
                 for j in range(out_start[v], out_start[v + 1]):
                     e = out_arc[j]
                     lo, hi = off[e], off[e + 1]
                     while lo < hi:
                         mid = (lo + hi) // 2
-                        if entry_step[mid] < a:
+                        if entry[mid] < a:
                             lo = mid + 1
                         else:
                             hi = mid
-                    t = a + max(1, tau[e])
-                    if lo > off[e] and exit_step[lo - 1] > t:
-                        t = exit_step[lo - 1]
+                    t = a + delay[e]
+                    if lo > off[e] and leave[lo - 1] > t:
+                        t = leave[lo - 1]
                     w = head[e]
                     if t < label[w]:
                         label[w] = t
