@@ -1,17 +1,21 @@
 """Flows over time: exact dynamic equilibria, packet simulation, and the study that joins them."""
 
 from ._curves import Curve
+from ._deviation import Deviation, deviation
 from ._equilibrium import Event, NashFlow, Phase, Route
 from ._errors import FlowsError, PacketWarning
+from ._evolve import Evolution, evolve
 from ._inflow import Inflow
 from ._instances import SHIPPED, Instance, instance
 from ._loading import FluidLoading, load_fluid
 from ._long_run import SteadyState, potential, steady_state
 from ._nash import NashOptions, nash
+from ._matsim import LinkRules
 from ._network import Arc, Network
 from ._optimum import Closure, Optimum, OptimumOptions, optimum
 from ._packets import RouteInflow
 from ._read import from_networkx, read_gmns, read_json, read_matsim, read_network, read_tntp
+from ._refine import Level, Refinement, RefineOptions, refine, shortest_routes
 from ._simulation import SimulateOptions, Simulation, nash_demand, read_demand, simulate
 from ._thin_flow import ThinFlow, thin_flow
 from ._write import to_networkx, write_events, write_gmns, write_json, write_matsim, write_tntp
@@ -21,11 +25,15 @@ __all__ = [
     "Arc",
     "Closure",
     "Curve",
+    "Deviation",
     "Event",
+    "Evolution",
     "FlowsError",
     "FluidLoading",
     "Inflow",
     "Instance",
+    "Level",
+    "LinkRules",
     "NashFlow",
     "NashOptions",
     "Network",
@@ -33,12 +41,16 @@ __all__ = [
     "OptimumOptions",
     "PacketWarning",
     "Phase",
+    "RefineOptions",
+    "Refinement",
     "Route",
     "RouteInflow",
     "SimulateOptions",
     "Simulation",
     "SteadyState",
     "ThinFlow",
+    "deviation",
+    "evolve",
     "from_networkx",
     "instance",
     "load_fluid",
@@ -52,6 +64,8 @@ __all__ = [
     "read_matsim",
     "read_network",
     "read_tntp",
+    "refine",
+    "shortest_routes",
     "simulate",
     "steady_state",
     "thin_flow",

@@ -134,6 +134,27 @@ class Network:
         arcs = tuple(replace(a, inflow_capacity=None, storage=None) for a in self.arcs)
         return replace(self, arcs=arcs)
 
+    def scaled(self, time: Number) -> "Network":
+        """Return the same network with times in a unit that is `time` times smaller.
+
+        Example:
+            >>> Network.from_arcs([("s", "t", 6, 120)]).scaled(60).arcs[0].transit
+            Fraction(360, 1)
+        """
+        k = rational(time)
+        if k <= 0:
+            raise ValueError(f"the factor is {k}; it must be above 0.")
+        arcs = tuple(
+            replace(
+                a,
+                transit=a.transit * k,
+                capacity=a.capacity / k,
+                inflow_capacity=None if a.inflow_capacity is None else a.inflow_capacity / k,
+            )
+            for a in self.arcs
+        )
+        return replace(self, arcs=arcs)
+
     def with_arcs(self, arcs: Iterable[Arc]) -> "Network":
         """Return a network on the same nodes with other arcs."""
         return replace(self, arcs=tuple(arcs))

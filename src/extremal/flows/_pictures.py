@@ -6,9 +6,8 @@ queue, red one that is full (spillback). Widths say the static flow of the phase
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from extremal.lab import PALETTE, figure_bytes, new_figure
 
@@ -260,7 +259,7 @@ def trajectories(simulation: "Simulation", route: int = 0, form: str = "svg") ->
 def deviations(
     levels: Sequence[str],
     samples: Sequence[Sequence[float]],
-    averaged: Sequence[float],
+    averaged: Sequence[float | None],
     label: str,
     form: str = "svg",
 ) -> bytes:
@@ -271,8 +270,9 @@ def deviations(
         [list(s) for s in samples], positions=at, widths=0.5, showfliers=True,
         medianprops={"color": PALETTE[1], "linewidth": 1.8}, flierprops={"markersize": 3},
     )  # fmt: skip
-    if any(np.isfinite(averaged)):
-        axis.plot(at, list(averaged), "D", color=PALETTE[0], label="curves averaged over seeds")
+    known = [v for v in averaged if v is not None]
+    if len(known) == len(at):
+        axis.plot(at, known, "D", color=PALETTE[0], label="curves averaged over seeds")
         axis.legend()
     axis.set_xticks(at, list(levels))
     axis.set_xlabel("time step")
@@ -294,8 +294,6 @@ def _last_clock(flow: NashFlow) -> float:
 
 
 def _as(flow: NashFlow, time: float) -> Any:
-    from fractions import Fraction
-
     return Fraction(time) if flow.arithmetic == "exact" else time
 
 
@@ -306,3 +304,21 @@ def _near(flow: NashFlow, marks: Sequence[float]) -> list[Any]:
 def _number(value: Any) -> str:
     text = str(value)
     return text if len(text) <= 7 and "." not in text else f"{float(value):.4g}"
+
+
+def falling(
+    steps: Sequence[float], means: Sequence[float], longest: Sequence[float], form: str = "svg"
+) -> bytes:
+    """Draw how deviations fall with the step, on logarithmic axes."""
+    figure, axis = new_figure()
+    axis.loglog(steps, means, "o-", label="mean", color=PALETTE[0])
+    axis.loglog(steps, longest, "s-", label="largest", color=PALETTE[1])
+    halving = [means[0] * s / steps[0] for s in steps]
+    axis.loglog(steps, halving, ":", color="#777777", label="proportional to the step")
+    axis.set_xticks(steps, [str(Fraction(s).limit_denominator(1 << 20)) for s in steps])
+    axis.minorticks_off()
+    axis.invert_xaxis()
+    axis.set_xlabel("time step")
+    axis.set_ylabel("difference in travel time")
+    axis.legend()
+    return figure_bytes(figure, form)
