@@ -87,6 +87,8 @@ class RefineOptions:
     """Mode fixed: inflow of each pair of gates."""
     time_unit: str = "1"
     """Divide the network's unit of time by this, for instance 60 for minutes to seconds."""
+    capacity_factor: str = "1"
+    """Multiply all capacities by this (MATSim's flow capacity factor), for instance 1/10."""
     executor: str = "serial"
     """serial, processes or ray."""
     workers: int | None = None
@@ -172,7 +174,7 @@ class Refinement:
                     middle,
                     level.averaged_time if level.volume else None,
                     float(np.max(level.longest)),
-                    None if before is None else float(np.median(before.time)) / middle,
+                    float(np.median(before.time)) / middle if before and middle else None,
                     level.moves,
                 ]
             )
@@ -257,7 +259,7 @@ def refine(
         ['1', '1/2']
     """
     plain = as_text(options, [])
-    for name in ("until", "rate", "time_unit"):
+    for name in ("until", "rate", "time_unit", "capacity_factor"):
         if name in plain:
             plain[name] = str(rational(plain[name]))
     chosen = resolve(RefineOptions, config, plain)
@@ -284,7 +286,7 @@ def _jobs(
     steps = [Fraction(1, 2**k) for k in range(chosen.levels)]
     packets = [s * s if chosen.coupling == "square" else s for s in steps]
     if chosen.mode == "fixed":
-        net = load(network).scaled(rational(chosen.time_unit))
+        net = _in_units(load(network), chosen)
         fixed = tuple(replace(d, inflow=stopped(d.inflow, until))
                       for d in _fixed(net, demand, chosen))  # fmt: skip
         model = "packet" if chosen.model == "auto" else chosen.model
@@ -294,7 +296,7 @@ def _jobs(
             for s, p in zip(steps, packets, strict=True)
         ], None
     trip, inflow = situation(network, chosen.source, chosen.sink, chosen.inflow, [])
-    net = trip.network.scaled(rational(chosen.time_unit))
+    net = _in_units(trip.network, chosen)
     flow = nash(net, source=trip.source, sink=trip.sink, inflow=inflow, horizon=until,
                 spillback=net.spills)  # fmt: skip
     model = chosen.model
@@ -310,6 +312,14 @@ def _jobs(
             for seed in range(chosen.seeds)
         ]  # fmt: skip
     return jobs, flow
+
+
+def _in_units(net: Network, chosen: RefineOptions) -> Network:
+    factor = rational(chosen.capacity_factor)
+    if factor <= 0:
+        raise ValueError(f"capacity_factor={factor} must be above 0.")
+    net = net.scaled(rational(chosen.time_unit))
+    return net.with_arcs(replace(a, capacity=a.capacity * factor) for a in net.arcs)
 
 
 def _fixed(
