@@ -60,7 +60,7 @@ def steady_state(network: Network, source: Any, sink: Any, inflow: Number) -> St
     where = {n: i for i, n in enumerate(net.nodes)}
     s, t = where[trip.source], where[trip.sink]
     arcs = [(where[a.tail], where[a.head], a.capacity, a.transit) for a in net.arcs]
-    cut = max_flow(len(net.nodes), s, t, arcs)
+    cut, _ = max_flow(len(net.nodes), s, t, arcs)
     slopes: dict[str, Fraction] | None = None
     problem = Problem(
         len(net.nodes), s, t, q(rate), tuple((v, w, q(nu), False) for v, w, nu, _ in arcs)
@@ -90,15 +90,17 @@ def potential(flow: NashFlow, departure: Number) -> Any:
 Numbered = tuple[int, int, Fraction, Fraction]  # tail, head, capacity, cost
 
 
-def max_flow(nodes: int, source: int, sink: int, arcs: list[Numbered]) -> Fraction:
-    """Return the value of a maximum flow: shortest augmenting paths, exact."""
-    left = [a[2] for a in arcs] + [Fraction(0)] * len(arcs)
+def max_flow(
+    nodes: int, source: int, sink: int, arcs: list[Any]
+) -> tuple[Any, list[Any]]:
+    """Return value and arcs of a maximum flow: shortest augmenting paths, exact."""
+    left = [a[2] for a in arcs] + [0 * a[2] for a in arcs]
     m = len(arcs)
     out: list[list[tuple[int, int]]] = [[] for _ in range(nodes)]
     for e, (v, w, *_) in enumerate(arcs):
         out[v].append((w, e))
         out[w].append((v, m + e))
-    total = Fraction(0)
+    total: Any = 0
     while True:
         into: dict[int, tuple[int, int]] = {source: (-1, -1)}
         todo = deque([source])
@@ -109,7 +111,7 @@ def max_flow(nodes: int, source: int, sink: int, arcs: list[Numbered]) -> Fracti
                     into[w] = (v, e)
                     todo.append(w)
         if sink not in into:
-            return total
+            return total, left[m:]
         path: list[int] = []
         at = sink
         while at != source:
