@@ -40,6 +40,8 @@ AREAS: dict[str, tuple[str, dict[str, str]]] = {
             "nash": "compute the exact dynamic equilibrium of a network",
             "simulate": "load fluid, packets or MATSim-like vehicles on fixed routes",
             "refine": "measure how far packets are from the equilibrium, level by level",
+            "gap": "say how far from equilibrium a run of any simulator is",
+            "plot": "draw phases, queues, curves or an animation",
             "optimum": "compare it with the quickest flow; find arcs better closed",
         },
     ),
