@@ -81,8 +81,8 @@ _PAPERS = {
         "Argyriou, Foygel, Srebro: Sparse prediction with the k-support norm. NeurIPS 2012.",
     ),
     "flows": (
-        "Ziemke, Sering, Vargas Koch, Zimmer, Nagel, Skutella: Flows over time as continuous limits "
-        "of packet-based network simulations. Transp. Res. Procedia 52, 2021.",
+        "Ziemke, Sering, Vargas Koch, Zimmer, Nagel, Skutella: Flows over time as continuous "
+        "limits of packet-based network simulations. Transp. Res. Procedia 52, 2021.",
         "Zimmer: Nash flows over time: models and computation. BSc thesis, 2017 (MILP baselines).",
         "Koch, Skutella: Nash equilibria and the price of anarchy for flows over time. 2011.",
         "Cominetti, Correa, Larré: Dynamic equilibria in fluid queueing networks. Oper. Res. 2015.",

@@ -16,9 +16,7 @@ def random_dag(seed, *, nodes=(4, 9), spread=6):
     """A small acyclic network in which every node lies on a route from 0 to the last node."""
     draw = random.Random(seed)
     n = draw.randint(*nodes)
-    rows = []
-    for w in range(1, n):
-        rows.append((draw.randrange(max(0, w - 4), w), w))
+    rows = [(draw.randrange(max(0, w - 4), w), w) for w in range(1, n)]
     for v in range(n - 1):
         if v not in {a for a, _ in rows}:
             rows.append((v, draw.randrange(v + 1, n)))

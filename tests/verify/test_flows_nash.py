@@ -99,7 +99,9 @@ def test_rejects_other_words(genuine, tmp_path):
         (("witness", "phases", 0, "labels", 1), "5.0"),
         (("witness", "phases", 0, "labels", 1), "5/0"),
     ):
-        assert verdict(changed(body, path, lambda _, v=value: v), tmp_path).status == "rejected", path
+        assert verdict(changed(body, path, lambda _, v=value: v), tmp_path).status == "rejected", (
+            path
+        )
 
 
 def test_rejects_phases_left_out_or_swapped(genuine, tmp_path):

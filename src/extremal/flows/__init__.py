@@ -11,8 +11,8 @@ from ._inflow import Inflow
 from ._instances import SHIPPED, Instance, instance
 from ._loading import FluidLoading, load_fluid
 from ._long_run import SteadyState, potential, steady_state
-from ._nash import NashOptions, nash
 from ._matsim import LinkRules
+from ._nash import NashOptions, nash
 from ._network import Arc, Network
 from ._optimum import Closure, Optimum, OptimumOptions, optimum
 from ._packets import RouteInflow

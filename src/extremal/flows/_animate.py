@@ -8,6 +8,7 @@ import json
 import shutil
 import subprocess
 import tempfile
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +34,11 @@ _PAGE = """<!doctype html>
 <p>Line width: flow rate where it runs. Orange disc: volume waiting at the end of the arc.</p>
 <script>
 const D = @DATA@;
-const c = document.getElementById("c"), g = c.getContext("2d"), slider = document.getElementById("t");
+const c = document.getElementById("c"), g = c.getContext("2d");
+const slider = document.getElementById("t");
 const xs = D.nodes.map(n => n.x), ys = D.nodes.map(n => n.y);
-const pad = 60, x0 = Math.min(...xs), x1 = Math.max(...xs), y0 = Math.min(...ys), y1 = Math.max(...ys);
+const pad = 60, x0 = Math.min(...xs), x1 = Math.max(...xs);
+const y0 = Math.min(...ys), y1 = Math.max(...ys);
 const place = n => [pad + (c.width - 2*pad) * (x1 > x0 ? (n.x-x0)/(x1-x0) : .5),
                     c.height - pad - (c.height - 2*pad) * (y1 > y0 ? (n.y-y0)/(y1-y0) : .5)];
 const at = Object.fromEntries(D.nodes.map(n => [n.name, place(n)]));
@@ -133,7 +136,7 @@ def _data(flow: NashFlow) -> dict[str, Any]:
         queue = flow.queue_curve(arc.name)
         most = max(most, *(float(queue(t)) for t in queue.times))
         lines = [_line(c, end) for c in (enters, leaves)]
-        for (t0, v0), (t1, v1) in zip(lines[0], lines[0][1:], strict=False):
+        for (t0, v0), (t1, v1) in pairwise(lines[0]):
             top = max(top, (v1 - v0) / (t1 - t0))
         arcs.append(
             {

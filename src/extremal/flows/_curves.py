@@ -3,6 +3,7 @@
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 
@@ -49,7 +50,7 @@ class Curve:
         """Return the first time at which a nondecreasing curve has a value, or None."""
         if value <= self.values[0]:
             return self.times[0]
-        for (t0, v0), (t1, v1) in zip(self.points, self.points[1:], strict=False):
+        for (t0, v0), (t1, v1) in pairwise(self.points):
             if v0 < value <= v1:
                 return t0 + (value - v0) * (t1 - t0) / (v1 - v0)
         if self.slope > 0:
@@ -64,7 +65,7 @@ class Curve:
     def integral(self, start: Any, end: Any) -> Any:
         """Return the integral between two times."""
         marks = [start, *(t for t in self.times if start < t < end), end]
-        return sum((self(a) + self(b)) * (b - a) / 2 for a, b in zip(marks, marks[1:], strict=False))
+        return sum((self(a) + self(b)) * (b - a) / 2 for a, b in pairwise(marks))
 
 
 def _straight(a: tuple[Any, Any], b: tuple[Any, Any], c: tuple[Any, Any]) -> bool:

@@ -66,7 +66,7 @@ class Phase:
 
     @property
     def duration(self) -> Any:
-        """end - start, or None."""
+        """How long it lasts, or None."""
         return None if self.end is None else self.end - self.start
 
 
@@ -362,9 +362,7 @@ class NashFlow:
         return self._number(start)
 
 
-def decompose(
-    network: Network, source: str, sink: str, flow: dict[str, Any]
-) -> tuple[Route, ...]:
+def decompose(network: Network, source: str, sink: str, flow: dict[str, Any]) -> tuple[Route, ...]:
     """Peel routes of largest bottleneck off an acyclic flow, ties by the order of arcs."""
     left = {a.name: flow.get(a.name, 0) for a in network.arcs}
     routes: list[Route] = []
@@ -379,10 +377,10 @@ def decompose(
                     continue
                 width, way = best[arc.tail]
                 wide = left[arc.name] if width is None else min(width, left[arc.name])
-                if arc.head not in best or (best[arc.head][0] or 0) < wide:
-                    if arc.head != source:
-                        best[arc.head] = (wide, (*way, arc.name))
-                        changed = True
+                better = arc.head not in best or (best[arc.head][0] or 0) < wide
+                if better and arc.head != source:
+                    best[arc.head] = (wide, (*way, arc.name))
+                    changed = True
         if sink not in best or best[sink][0] is None:
             return tuple(routes)
         width, way = best[sink]

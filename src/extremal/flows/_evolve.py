@@ -5,8 +5,9 @@ each iteration a share of the agents best-responds to the last iteration's link 
 the others pick another remembered plan at random and switch with probability
 0.01 exp(mu/2 (score new - score old)). A fresh logit draw an iteration would oscillate.
 Scheme "paper": shares 1/10 up to iteration 100, then 1/(iteration - 90).
-Scheme "atmos": all given routes are remembered from the start; a third takes the best score, a third
-keeps, a third drifts for the first four fifths; then half best, half keep, with averaged scores.
+Scheme "atmos": all given routes are remembered from the start; a third takes the best score, a
+third keeps, a third drifts for the first four fifths; then half best, half keep, with averaged
+scores.
 """
 
 from collections.abc import Sequence
@@ -81,6 +82,8 @@ def evolve(
     Returns:
         The last iteration and the course.
     """
+    if iterations < 1:
+        raise ValueError(f"iterations={iterations} must be 1 or more.")
     if scheme not in SCHEMES:
         raise ValueError(f"scheme={scheme!r} is no scheme; choose {', '.join(SCHEMES)}.")
     if scheme == "atmos" and not routes:
@@ -106,6 +109,7 @@ def evolve(
     route_of = np.full(n, known.index(shortest), np.int32)
     tried = np.zeros((n, len(known)), np.int32)
     course: list[float] = []
+    loaded: Loaded | None = None
     seconds = float(step)
     everyone = np.arange(n)
     for iteration in range(1, iterations + 1):
@@ -132,6 +136,7 @@ def evolve(
         drift = _drift(score, route_of, draw, mu)
         drift[chosen] = new
         route_of = drift
+    assert loaded is not None
     best, _ = respond(graph, source, sink, release, delay, loaded.offset, loaded.entry, loaded.exit)
     ideal = best - release
     gap = float(((loaded.arrival - release) - ideal).sum() / ideal.sum()) if n else 0.0

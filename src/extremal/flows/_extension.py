@@ -1,7 +1,7 @@
 """The whole equilibrium: one thin flow after another, each as long as it stays one.
 
-Notation: l_v(d) earliest arrival at v of the agent departing at d; d_e = l_w - l_v - tau the slack of
-an arc (v, w): active from 0 on, with a queue above 0; alpha the length of a phase.
+Notation: l_v(d) earliest arrival at v of the agent departing at d; d_e = l_w - l_v - tau the slack
+of an arc (v, w): active from 0 on, with a queue above 0; alpha the length of a phase.
 Source: Koch, Skutella 2011. In floats the slacks are carried along and set to exactly 0 where an
 event happens; comparing labels anew would loop on events of length 0.
 """
@@ -146,7 +146,10 @@ def extend(
             zeros, known = solution.zeros, True
         moving = [slopes[head[e]] - slopes[tail[e]] for e in places]
         if not exact:
-            moving = [0.0 if abs(m) <= _SNAP * (1 + slopes[head[e]]) else m for e, m in zip(places, moving, strict=True)]  # fmt: skip
+            moving = [
+                0.0 if abs(m) <= _SNAP * (1 + slopes[head[e]]) else m
+                for e, m in zip(places, moving, strict=True)
+            ]
         candidates: list[tuple[Any, str, int]] = []
         for e in places:
             if slack[e] > 0 and moving[e] < 0:

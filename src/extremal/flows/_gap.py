@@ -1,7 +1,7 @@
 """The verb `gap`: how far from equilibrium is somebody's run?
 
-Relative gap = (sum of travel times - sum of best travel times) / sum of best travel times, where the
-best is what one agent alone could have done. Of route inflows it is exact: they are loaded as
+Relative gap = (sum of travel times - sum of best travel times) / sum of best travel times, where
+the best is what one agent alone could have done. Of route inflows it is exact: they are loaded as
 fluid, and travel times and shortest arrivals are piecewise linear. Of trajectories (ours, MATSim
 events, UXsim tables) an arc entered at a is left at max(a + transit, exit of the last vehicle that
 entered before).
@@ -321,9 +321,9 @@ def read_events(path: Path | str, network: Network) -> list[Trajectory]:
     arcs: dict[str, list[str]] = {}
     times: dict[str, list[float]] = {}
     path = Path(path)
-    opened = gzip.open(path) if path.suffix == ".gz" else path.open("rb")
+    opener = gzip.open if path.suffix == ".gz" else open
     try:
-        with opened as file:
+        with opener(path, "rb") as file:
             for _, event in etree.iterparse(
                 file, tag="event", resolve_entities=False, no_network=True, load_dtd=False
             ):
@@ -399,6 +399,4 @@ def as_trajectories(simulation: Simulation) -> list[Trajectory]:
 
 def demand_of(items: Sequence[RouteInflow]) -> list[dict[str, str | list[str]]]:
     """Return commodities as the JSON that `read_demand` reads."""
-    return [
-        {"route": list(d.arcs), "inflow": d.inflow.as_text(), "name": d.name} for d in items
-    ]
+    return [{"route": list(d.arcs), "inflow": d.inflow.as_text(), "name": d.name} for d in items]

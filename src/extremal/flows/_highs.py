@@ -36,9 +36,7 @@ class Program:
         self.whole[number] = True
         return number
 
-    def row(
-        self, terms: dict[int, float], *, least: float = -1e30, most: float = 1e30
-    ) -> None:
+    def row(self, terms: dict[int, float], *, least: float = -1e30, most: float = 1e30) -> None:
         """Add least <= sum of coefficient * variable <= most."""
         for variable, coefficient in terms.items():
             if coefficient:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any
 
 from extremal.lab import rational
@@ -24,10 +25,12 @@ class Inflow:
             raise ValueError("the inflow is empty; give a rate, or pairs (start, rate).")
         for start, rate in self.steps:
             if rate < 0:
-                raise ValueError(f"the inflow has the rate {rate} from {start} on; it must be >= 0.")
+                raise ValueError(
+                    f"the inflow has the rate {rate} from {start} on; it must be >= 0."
+                )
             if start < 0:
                 raise ValueError(f"the inflow has the start {start}; times begin at 0.")
-        for (a, _), (b, _) in zip(self.steps, self.steps[1:], strict=False):
+        for (a, _), (b, _) in pairwise(self.steps):
             if a >= b:
                 raise ValueError(f"the inflow is not sorted: the start {b} follows {a}.")
         if self.steps[0][0] > 0:

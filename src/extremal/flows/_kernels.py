@@ -7,6 +7,9 @@ variables as q + T * nonbasic ones; only nonzero rows and columns are touched, b
 zero. Ties are broken by a perturbed second right-hand side; the final basis is solved anew without.
 """
 
+# Types of compiled functions are those of their first call; numba infers them.
+# pyright: reportMissingParameterType=false, reportUnknownParameterType=false
+
 import numpy as np
 
 from ._jit import jit
@@ -17,8 +20,26 @@ _TINY = 1e-12
 
 
 @jit
+def _copied(values, n):
+    """The first n values; loops compile much faster than array expressions."""
+    found = np.empty(n, np.int64)
+    for i in range(n):
+        found[i] = values[i]
+    return found
+
+
+@jit
+def _numbers(first, n):
+    """The integers first … first + n - 1."""
+    found = np.empty(n, np.int64)
+    for i in range(n):
+        found[i] = first + i
+    return found
+
+
+@jit
 def _order(n, tail, head):
-    """A topological order of the nodes, or one that is too short where there is a cycle."""
+    """A topological order of the nodes and how many it has: fewer than n where there is a cycle."""
     degree = np.zeros(n, np.int64)
     for e in range(len(head)):
         degree[head[e]] += 1
@@ -27,7 +48,7 @@ def _order(n, tail, head):
         start[tail[e] + 1] += 1
     for v in range(n):
         start[v + 1] += start[v]
-    fill = start[:n].copy()
+    fill = _copied(start, n)
     out = np.empty(len(tail), np.int64)
     for e in range(len(tail)):
         out[fill[tail[e]]] = head[e]
@@ -47,7 +68,7 @@ def _order(n, tail, head):
             if degree[out[i]] == 0:
                 order[count] = out[i]
                 count += 1
-    return order[:count]
+    return order, count
 
 
 @jit
@@ -55,18 +76,18 @@ def _alive(n, sink, tail, head):
     """Which nodes can pass flow on to the sink."""
     live = np.zeros(n, np.bool_)
     live[sink] = True
-    order = _order(n, tail, head)
+    order, count = _order(n, tail, head)
     degree = np.zeros(n + 1, np.int64)
     for e in range(len(head)):
         degree[tail[e] + 1] += 1
     for v in range(n):
         degree[v + 1] += degree[v]
-    fill = degree[:n].copy()
+    fill = _copied(degree, n)
     out = np.empty(len(tail), np.int64)
     for e in range(len(tail)):
         out[fill[tail[e]]] = head[e]
         fill[tail[e]] += 1
-    for k in range(len(order) - 1, -1, -1):
+    for k in range(count - 1, -1, -1):
         v = order[k]
         if v == sink:
             continue
@@ -145,22 +166,21 @@ def _exchange(t, q, p, r, c, columns):
 
 
 @jit
-def _lemke(t, q, p, sink_row, warm, limit):
+def _lemke(t, q, p, sink_row, warm, hinted, limit):
     """Follow the path from z0 = 1 to z0 = 0; return status, basic variables and pivots.
 
     Variables: i is slack i, size + i its complement, 2 size the covering one. `warm` marks the
     complements that are tried as basic first.
     """
     size = len(q)
-    basic = np.arange(size)
-    nonbasic = np.arange(size, 2 * size + 1)
+    basic = _numbers(0, size)
+    nonbasic = _numbers(size, size + 1)
     columns = np.empty(size + 1, np.int64)
     pivots = 0
     started = False
-    if warm.any():
-        start = t.copy()
-        q0, p0 = q.copy(), p.copy()
-        # Bring the variables of the last basis in, each over its own slack or another idle one.
+    if hinted:
+        # Bring the variables of the last basis in, each over an idle one.
+        fine = True
         for j in range(size):
             if warm[j] == 0:
                 continue
@@ -169,40 +189,28 @@ def _lemke(t, q, p, sink_row, warm, limit):
                 if basic[i] < size and warm[basic[i]] == 1 and abs(t[i, j]) > best:
                     best, row = abs(t[i, j]), i
             if row < 0:
+                fine = False
                 break
             _exchange(t, q, p, row, j, columns)
             basic[row], nonbasic[j] = nonbasic[j], basic[row]
-        fine = True
+        if not fine:
+            return LIMIT, basic, 0  # the caller starts anew without the hint
+        # The covering column is made anew: it lifts exactly the rows that are short.
+        least, row = -1e-11, -1
         for i in range(size):
-            if basic[i] < size and warm[basic[i]] == 1:
-                fine = False
-        if fine:
-            # The covering column is made anew: it lifts exactly the rows that are short.
-            least, row = -1e-11, -1
-            for i in range(size):
-                t[i, size] = 0.0
-                if p[i] < 0.0:
-                    t[i, size] = 1.0
-                if p[i] < least:
-                    least, row = p[i], i
-            if row < 0:
-                return SOLVED, basic, 0
-            started = True
-            leaving = basic[row]
-            _exchange(t, q, p, row, size, columns)
-            basic[row], nonbasic[size] = 2 * size, leaving
-            pivots = 1
-        else:
-            t[:] = start
-            q[:] = q0
-            p[:] = p0
-            basic = np.arange(size)
-            nonbasic = np.arange(size, 2 * size + 1)
+            t[i, size] = 1.0 if p[i] < 0.0 else 0.0
+            if p[i] < least:
+                least, row = p[i], i
+        if row < 0:
+            return SOLVED, basic, 0
+        started = True
+        started_leaving = basic[row]
+        _exchange(t, q, p, row, size, columns)
+        basic[row], nonbasic[size] = 2 * size, started_leaving
+        pivots = 1
     leaving = sink_row
     if started:
-        for j in range(size + 1):
-            if nonbasic[j] < 2 * size and j == size:
-                leaving = nonbasic[j]
+        leaving = nonbasic[size]
     else:
         _exchange(t, q, p, sink_row, size, columns)
         basic[sink_row], nonbasic[size] = 2 * size, sink_row
@@ -218,7 +226,9 @@ def _lemke(t, q, p, sink_row, warm, limit):
         for i in range(size):
             if t[i, c] < -1e-11:
                 ratio = max(p[i], 0.0) / -t[i, c]
-                if ratio < best * (1 - 1e-12) or (row >= 0 and ratio <= best and basic[i] == 2 * size):
+                if ratio < best * (1 - 1e-12) or (
+                    row >= 0 and ratio <= best and basic[i] == 2 * size
+                ):
                     best, row = ratio, i
         if row < 0:
             return RAY, basic, pivots
@@ -242,7 +252,7 @@ def _root(parent, v):
 @jit
 def _from_states(n, source, sink, tail, head, cap, state, zero, live):
     """Slopes and flow that the states say, for inflow 1; `zero` nodes have slope 0."""
-    parent = np.arange(n)
+    parent = _numbers(0, n)
     for e in range(len(tail)):
         if state[e] == EQUAL:
             a, b = _root(parent, tail[e]), _root(parent, head[e])
@@ -359,7 +369,7 @@ def _relabel(n, source, tail, head, cap, reset, slopes, flow):
 
     The LCP leaves the slope of a node that no flow enters anywhere below its least rho.
     """
-    order = _order(n, tail, head)
+    order, count = _order(n, tail, head)
     least = np.full(n, np.inf)
     least[source] = 1.0
     start = np.zeros(n + 1, np.int64)
@@ -367,13 +377,13 @@ def _relabel(n, source, tail, head, cap, reset, slopes, flow):
         start[tail[e] + 1] += 1
     for v in range(n):
         start[v + 1] += start[v]
-    fill = start[:n].copy()
+    fill = _copied(start, n)
     out = np.empty(len(tail), np.int64)
     for e in range(len(tail)):
         out[fill[tail[e]]] = e
         fill[tail[e]] += 1
     worst = 0.0
-    for k in range(len(order)):
+    for k in range(count):
         v = order[k]
         slopes[v] = least[v]
         for i in range(start[v], start[v + 1]):
@@ -394,7 +404,9 @@ def _relabel(n, source, tail, head, cap, reset, slopes, flow):
 
 
 @jit
-def thin_flow_kernel(n, source, sink, inflow, tail, head, nu, reset, warm_arc, warm_node, seed, limit):
+def thin_flow_kernel(
+    n, source, sink, inflow, tail, head, nu, reset, warm_arc, warm_node, seed, limit
+):
     """Solve one thin flow on active arcs.
 
     `warm_arc` holds states of an earlier thin flow (-1: none), `warm_node` its zero nodes.
@@ -409,30 +421,44 @@ def thin_flow_kernel(n, source, sink, inflow, tail, head, nu, reset, warm_arc, w
             row_of[v] = rows
             rows += 1
     count = 0
-    keep = np.empty(m, np.int64)
+    r = 0
     for e in range(m):
         if live[tail[e]] and live[head[e]]:
-            keep[count] = e
             count += 1
-    keep = keep[:count]
-    lt, lh, lr = tail[keep], head[keep], reset[keep]
-    cap = nu[keep] / inflow
-    free = np.nonzero(~lr)[0]
+            if not reset[e]:
+                r += 1
+    keep = np.empty(count, np.int64)
+    lt = np.empty(count, np.int64)
+    lh = np.empty(count, np.int64)
+    lr = np.empty(count, np.bool_)
+    cap = np.empty(count)
+    free = np.empty(r, np.int64)
+    scaled = np.empty(m)
+    count = 0
+    r = 0
+    for e in range(m):
+        scaled[e] = nu[e] / inflow
+        if live[tail[e]] and live[head[e]]:
+            keep[count] = e
+            lt[count], lh[count], lr[count], cap[count] = tail[e], head[e], reset[e], scaled[e]
+            if not reset[e]:
+                free[r] = count
+                r += 1
+            count += 1
     t, q = _dictionary(n, source, sink, lt, lh, cap, lr, row_of, rows, free)
     size = len(q)
-    r = len(free)
-    p = q.copy()
+    p = np.empty(size)
     x = np.uint64(seed * 2654435761 + 12345)
     for i in range(size):
         x = x * np.uint64(6364136223846793005) + np.uint64(1442695040888963407)
-        p[i] += 1e-9 * (1.0 + np.float64(x >> np.uint64(40)) / 16777216.0)
+        p[i] = q[i] + 1e-9 * (1.0 + np.float64(x >> np.uint64(40)) / 16777216.0)
     warm = np.zeros(size, np.int64)
     hinted = False
     for j in range(r):
         s = warm_arc[keep[free[j]]]
         if s >= 0:
             hinted = True
-        if s == EQUAL or s == FULL:
+        if s in (EQUAL, FULL):
             warm[rows + j] = 1
         if s == FULL:
             warm[rows + r + j] = 1
@@ -440,7 +466,7 @@ def thin_flow_kernel(n, source, sink, inflow, tail, head, nu, reset, warm_arc, w
         for v in range(n):
             if row_of[v] >= 0 and not warm_node[v]:
                 warm[row_of[v]] = 1
-    status, basic, pivots = _lemke(t, q, p, row_of[sink], warm, limit)
+    status, basic, pivots = _lemke(t, q, p, row_of[sink], warm, hinted, limit)
     state = np.full(m, -1)
     zero = np.zeros(n, np.bool_)
     slopes = np.zeros(n)
@@ -464,13 +490,14 @@ def thin_flow_kernel(n, source, sink, inflow, tail, head, nu, reset, warm_arc, w
         if up[rows + r + j] and not up[rows + j]:
             zero[lh[free[j]]] = True  # capacity * slope = flow = 0
     fine, slopes, lf = _from_states(n, source, sink, lt, lh, cap, local, zero, live)
-    state[keep] = local
+    for i in range(count):
+        state[keep[i]] = local[i]
     if not fine:
         return WRONG, slopes, flow, state, zero, pivots, np.inf
-    flow[keep] = lf
-    worst = _relabel(n, source, tail, head, nu / inflow, reset, slopes, flow)
+    for i in range(count):
+        flow[keep[i]] = lf[i]
+    worst = _relabel(n, source, tail, head, scaled, reset, slopes, flow)
     for e in range(m):
-        if flow[e] < 0.0:
-            flow[e] = 0.0
+        flow[e] = max(flow[e], 0.0) * inflow
     status = SOLVED if worst < 1e-6 else WRONG
-    return status, slopes, flow * inflow, state, zero, pivots, worst
+    return status, slopes, flow, state, zero, pivots, worst

@@ -1,15 +1,16 @@
 """Fluid loading of many commodities on fixed routes, exact: every arc a point queue.
 
 Notation: F+_j, F-_j cumulative in- and outflow of commodity j, T(x) the exit time of what enters at
-x. The queue serves first in first out, so F-_j(T(x)) = F+_j(x) for every commodity. Arcs are extended
-in turn as far as the inflow of all their commodities is known; with positive transit times around
-cycles this makes progress until everything has drained.
+x. The queue serves first in first out, so F-_j(T(x)) = F+_j(x) for every commodity. Arcs are
+extended in turn as far as the inflow of all their commodities is known; with positive transit
+times around cycles this makes progress until everything has drained.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any
 
 from extremal.lab import Table
@@ -86,6 +87,7 @@ class _Stream:
 
     points: list[tuple[Any, Any]]
     known: Any = 0
+    total: Any = 0  # volume that passes in the end
     read: int = 0  # points before this one have been consumed
 
 
@@ -121,9 +123,10 @@ def load_fluid(
     streams: dict[tuple[int, int], _Stream] = {}
     for j, route in enumerate(routes):
         streams[j, route[0]] = supply[j]
-        for e in route[1:]:
-            streams[j, e] = _Stream([(number(0), number(0))])
-    ends = [_Stream([(number(0), number(0))]) for _ in routes]
+        for before, e in pairwise(route):  # nothing leaves an arc before its transit time
+            first = number(network.arcs[before].transit)
+            streams[j, e] = _Stream([(number(0), number(0))], first, supply[j].total)
+    ends = [_Stream([(number(0), number(0))], number(0), s.total) for s in supply]
     queues: dict[int, _Queue] = {}
     users: dict[int, list[int]] = {}
     for e in dict.fromkeys(e for route in routes for e in route):
@@ -178,13 +181,14 @@ def _supply(commodity: RouteInflow, number: Any) -> _Stream:
     steps = commodity.inflow.steps
     if steps[-1][1] > 0:
         raise ValueError(
-            f"the inflow of {commodity.name or commodity.arcs!r} does not stop; end it with a rate 0."
+            f"the inflow of {commodity.name or commodity.arcs!r} does not stop; end it with a "
+            "rate 0."
         )
     points, volume = [(number(0), number(0))], Fraction(0)
-    for (start, rate), (end, _) in zip(steps, steps[1:], strict=False):
+    for (start, rate), (end, _) in pairwise(steps):
         volume += rate * (end - start)
         points.append((number(end), number(volume)))
-    return _Stream(points, _FOREVER)
+    return _Stream(points, _FOREVER, points[-1][1])
 
 
 def _curve(stream: _Stream) -> Curve:
@@ -218,7 +222,9 @@ def _extend(queue: _Queue) -> bool:
             out.known = _FOREVER
     else:
         for out in queue.outs:
-            out.known = queue.free
+            rest = out.total - out.points[-1][1]
+            drained = rest <= (0 if isinstance(rest, Fraction) else 1e-9 * (1 + out.total))
+            out.known = _FOREVER if drained else queue.free
     return True
 
 

@@ -81,18 +81,14 @@ def potential(flow: NashFlow, departure: Number) -> Any:
     """
     rate = flow.inflow.rate(Fraction(rational(departure)))
     labels = flow.labels(departure)
-    waiting = sum(
-        (a.capacity * flow.queue(a.name, departure) for a in flow.network.arcs), 0 * rate
-    )
+    waiting = sum((a.capacity * flow.queue(a.name, departure) for a in flow.network.arcs), 0 * rate)
     return rate * (labels[flow.sink] - labels[flow.source]) - waiting
 
 
 Numbered = tuple[int, int, Fraction, Fraction]  # tail, head, capacity, cost
 
 
-def max_flow(
-    nodes: int, source: int, sink: int, arcs: list[Any]
-) -> tuple[Any, list[Any]]:
+def max_flow(nodes: int, source: int, sink: int, arcs: list[Any]) -> tuple[Any, list[Any]]:
     """Return value and arcs of a maximum flow: shortest augmenting paths, exact."""
     left = [a[2] for a in arcs] + [0 * a[2] for a in arcs]
     m = len(arcs)
@@ -160,9 +156,7 @@ def cost_slopes(
         found.append((width, far[sink]))
 
 
-def min_cost(
-    nodes: int, source: int, sink: int, arcs: list[Numbered], value: Fraction
-) -> Fraction:
+def min_cost(nodes: int, source: int, sink: int, arcs: list[Numbered], value: Fraction) -> Fraction:
     """Return the least cost of a flow of a value that the network can carry."""
     total, rest = Fraction(0), value
     for width, distance in cost_slopes(nodes, source, sink, arcs):

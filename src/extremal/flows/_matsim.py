@@ -2,8 +2,8 @@
 
 Two node rules: "proportional", the paper's (in-links served exactly in proportion to capacity, one
 vehicle at a time; the node waits as soon as the next vehicle's link is full), and "random", the
-standard one (in-links drawn in proportion to capacity, each then emptied). Backward-moving holes and
-inflow capacities are outside the theory and are not modelled.
+standard one (in-links drawn in proportion to capacity, each then emptied). Backward-moving holes
+and inflow capacities are outside the theory and are not modelled.
 """
 
 import math

@@ -5,6 +5,9 @@ their in-links. A vehicle moves if its next link has space; links whose storage 
 always space. Vehicles that leave make space at once; nodes nearer to the sinks go first.
 """
 
+# Types of compiled functions are those of their first call; numba infers them.
+# pyright: reportMissingParameterType=false, reportUnknownParameterType=false
+
 import numpy as np
 
 from ._jit import jit
@@ -32,7 +35,7 @@ def matsim_kernel(tau, p, q, weight, store, route_of, release, route_start, rout
     most = np.zeros(arcs, np.int64)
     at = np.zeros(n, np.int32)
     arrival = np.full(n, -1, np.int32)
-    np.random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 - the compiled generator, this kernel's own
     done = 0
     next_release = 0
     t = release[0] if n else 0
@@ -80,7 +83,7 @@ def matsim_kernel(tau, p, q, weight, store, route_of, release, route_start, rout
                         if may[in_arc[j]] > 0:
                             total_weight += weight[in_arc[j]]
                     if total_weight > 0:
-                        x = np.random.random() * total_weight
+                        x = np.random.random() * total_weight  # noqa: NPY002
                         for j in range(in_start[v], in_start[v + 1]):
                             e = in_arc[j]
                             if may[e] > 0:

@@ -175,7 +175,7 @@ def _backtracking(problem: Problem, kept: list[int], live: list[bool]) -> Any:
         inside, outside = stack.pop()
         base = _Base(problem, kept, live)
         for e in kept:
-            v, w, x, nu, _ = base.parts(e)
+            _, w, x, nu, _ = base.parts(e)
             if e in inside:
                 base.inside(e)
             elif e in outside:

@@ -17,7 +17,7 @@ from ._network import Journey, Network, journey
 from ._read import read_network
 
 KIND = "flows/nash"
-METHODS = ("auto", "pivoting", "milp-1", "milp-2", "milp-3")
+METHODS = ("auto", "floats", "pivoting", "milp-1", "milp-2", "milp-3")
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class NashOptions:
     arithmetic: str = "exact"
     """exact (rationals) or float."""
     method: str = "auto"
-    """auto, pivoting, milp-1, milp-2 or milp-3: how each thin flow is solved."""
+    """auto, floats, pivoting, milp-1, milp-2 or milp-3: how each thin flow is solved."""
     spillback: bool = False
     """Let full arcs block those before them; needs storages or inflow capacities."""
     max_phases: int = 1000
@@ -201,5 +201,3 @@ def _digest(network: Network) -> str:
     import json
 
     return hashlib.sha256(json.dumps(network.as_json(), sort_keys=True).encode()).hexdigest()
-
-

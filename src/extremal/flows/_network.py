@@ -179,7 +179,10 @@ class Network:
             "format": "extremal/network",
             "version": 1,
             "nodes": [
-                {"name": n, **({"position": list(self.positions[n])} if n in self.positions else {})}
+                {
+                    "name": n,
+                    **({"position": list(self.positions[n])} if n in self.positions else {}),
+                }
                 for n in self.nodes
             ],
             "arcs": arcs,
@@ -359,8 +362,8 @@ def _check_numbers(arc: Arc) -> None:
     moving = (arc.inflow_capacity or arc.capacity) * arc.transit
     if arc.inflow_capacity is not None and arc.storage <= moving:
         raise ValueError(
-            f"arc {arc.name} has storage {arc.storage}, but {moving} (inflow capacity times transit "
-            "time) can be moving on it alone; give it more storage or less inflow capacity."
+            f"arc {arc.name} has storage {arc.storage}, but {moving} (inflow capacity times "
+            "transit time) can be moving on it alone; give it more storage or less inflow capacity."
         )
 
 

@@ -4,7 +4,7 @@ from fractions import Fraction
 from typing import Any
 
 try:
-    from gmpy2 import mpq as _mpq
+    from gmpy2 import mpq as _mpq  # pyright: ignore[reportAttributeAccessIssue] - no stubs
 except ModuleNotFoundError:
     _mpq: Any = Fraction
 

@@ -87,14 +87,10 @@ class Optimum:
             ["quickest flow", short(self.quickest), None],
             ["equilibrium", short(self.completion), short(self.price_of_anarchy)],
         ]
-        rows += [
-            [
-                f"equilibrium without {c.arc}",
-                None if c.completion is None else short(c.completion),
-                None if c.completion is None else short(c.completion / self.quickest),
-            ]
-            for c in self.closures
-        ]
+        for c in self.closures:
+            late = c.completion
+            cells = [None, None] if late is None else [short(late), short(late / self.quickest)]
+            rows.append([f"equilibrium without {c.arc}", *cells])
         title = f"{short(self.volume)} units {self.flow.source} -> {self.flow.sink}"
         return Table(["flow", "completed", "price of anarchy"], rows, title=title)
 

@@ -6,6 +6,9 @@ depend on entries before T + W - tau only, so arcs are independent inside a wind
 without cycles of turns one window holds the whole run and arcs go in topological order.
 """
 
+# Types of compiled functions are those of their first call; numba infers them.
+# pyright: reportMissingParameterType=false, reportUnknownParameterType=false
+
 import numpy as np
 
 from ._jit import jit
@@ -203,7 +206,7 @@ def best_routes(starts, source, sink, nodes, order, head, delay, off, entry, lea
         rounds = 0
         while True:
             changed = False
-            count = len(order) if len(order) else nodes
+            count = nodes
             for i in range(count):
                 v = order[i] if len(order) else i
                 a = label[v]

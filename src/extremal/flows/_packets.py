@@ -1,10 +1,10 @@
 """The packet model: discrete packets, discrete steps, first in first out (arXiv:2105.13202).
 
 Notation: alpha the step, beta the volume of a packet; tau^ = ceil(tau / alpha) steps and
-nu^ = nu alpha / beta packets a step. Packet i of a route is released at the first grid time by which
-i beta have been supplied, or with `release="early"` one step before (as the published figure does).
-In each step the first floor(nu^(t)) of a buffer leave; what is left of nu^ is saved only while the
-buffer does not fit. At a node packets from several arcs are merged by a zipper.
+nu^ = nu alpha / beta packets a step. Packet i of a route is released at the first grid time by
+which i beta have been supplied, or with `release="early"` one step before (as the published figure does).
+In each step the first floor(nu^(t)) of a buffer leave; what is left of nu^ is saved only while
+the buffer does not fit. At a node packets from several arcs are merged by a zipper.
 """
 
 import math
@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -66,7 +67,7 @@ def check_routes(network: Network, routes: Sequence[Sequence[str]]) -> list[list
             if name not in place:
                 raise ValueError(f"the route {tuple(route)!r} uses {name!r}, which is no arc.")
         arcs = [network.arcs[place[name]] for name in route]
-        for a, b in zip(arcs, arcs[1:], strict=False):
+        for a, b in pairwise(arcs):
             if a.head != b.tail:
                 raise ValueError(
                     f"the route {tuple(route)!r} is not connected: {a.name} ends at {a.head}, "
@@ -194,7 +195,7 @@ def plan(arcs: int, routes: Sequence[Sequence[int]]) -> Plan:
     for r, route in enumerate(routes):
         first_turn[route[0]] = pairs[-1, route[0]]
         made = [pairs[-1, route[0]]]
-        for a, b in zip(route, route[1:], strict=False):
+        for a, b in pairwise(route):
             next_turn[r * arcs + a] = pairs[a, b]
             made.append(pairs[a, b])
         turn_of.append(np.array(made))
@@ -248,9 +249,7 @@ class Loaded:
     exit: np.ndarray
 
 
-def load_packets(
-    grid: Discrete, how: Plan, route_of: np.ndarray, release: np.ndarray
-) -> Loaded:
+def load_packets(grid: Discrete, how: Plan, route_of: np.ndarray, release: np.ndarray) -> Loaded:
     """Load packets, given in order of release.
 
     Args:

@@ -26,11 +26,21 @@ _MOST_ARCS = 8
 
 def pictures_of(flow: NashFlow) -> Iterator[tuple[str, str, bytes]]:
     """Yield name, caption and SVG of every picture of an equilibrium."""
-    yield "phases", "Thin flow of each phase: width says flow, orange arcs have a queue.", phases(flow)
-    yield "travel_time", "Travel time over departure; dotted lines separate phases.", travel_time(flow)
+    yield (
+        "phases",
+        "Thin flow of each phase: width says flow, orange arcs have a queue.",
+        phases(flow),
+    )
+    yield (
+        "travel_time",
+        "Travel time over departure; dotted lines separate phases.",
+        travel_time(flow),
+    )
     yield "queues", "Volume waiting at the end of the arcs with the longest queues.", queues(flow)
-    yield "cumulative", "Volume that entered (line) and left (dashed) the busiest arcs.", cumulative(
-        flow
+    yield (
+        "cumulative",
+        "Volume that entered (line) and left (dashed) the busiest arcs.",
+        cumulative(flow),
     )
 
 
@@ -51,7 +61,7 @@ def places(network: Network, source: str | None = None) -> dict[str, tuple[float
     missing = [n for n in network.nodes if n not in known]
     if not missing:
         return known
-    depth = {n: 0.0 for n in network.nodes}
+    depth = dict.fromkeys(network.nodes, 0.0)
     for _ in network.nodes:
         for arc in network.arcs:
             if arc.head != source and depth[arc.head] < depth[arc.tail] + 1 <= len(network.nodes):
@@ -139,7 +149,9 @@ def _panel(
             )
         )
         if x > 0 and not small:
-            _tag(axis, spots[arc.tail], spots[arc.head], bow[arc.name], _number(phase.flow[arc.name]))
+            _tag(
+                axis, spots[arc.tail], spots[arc.head], bow[arc.name], _number(phase.flow[arc.name])
+            )
     for node, (x, y) in spots.items():
         if node not in flow.network.nodes:
             continue

@@ -1,6 +1,6 @@
 """The verb `plot`: one picture of an equilibrium, a refinement, or a simulation."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -99,8 +99,9 @@ def plot(
     if isinstance(network, Refinement):
         pictures = refinement_pictures(network, _form(path))
         return Drawn(atomic_write(path, pictures[-1][2]), "deviation")
-    flow = network
-    if not isinstance(flow, NashFlow):
+    if isinstance(network, NashFlow):
+        flow = network
+    else:
         flow = nash(
             network, source=chosen.source, sink=chosen.sink, inflow=chosen.inflow,
             horizon=chosen.horizon, spillback=chosen.spillback, max_phases=chosen.max_phases,
@@ -110,7 +111,7 @@ def plot(
     if chosen.kind in ("trajectories", "deviation"):
         raise ValueError(f"{chosen.kind} is drawn from a Simulation or Refinement, in Python.")
     arcs = [] if chosen.arcs is None else chosen.arcs.replace(",", " ").split()
-    data = picture(replace(flow), chosen.kind, arcs, _form(path))
+    data = picture(flow, chosen.kind, arcs, _form(path))
     return Drawn(atomic_write(path, data), chosen.kind)
 
 

@@ -169,7 +169,8 @@ def read_matsim(path: Path | str) -> Network:
 
 _SPEED = {"mph": Fraction(1609344, 1000), "kmh": Fraction(1000), "kph": Fraction(1000)}
 _LENGTH = {
-    "mi": Fraction(1609344, 1000), "mile": Fraction(1609344, 1000), "miles": Fraction(1609344, 1000),
+    "mi": Fraction(1609344, 1000), "mile": Fraction(1609344, 1000),
+    "miles": Fraction(1609344, 1000),
     "km": Fraction(1000), "m": Fraction(1), "meter": Fraction(1), "meters": Fraction(1),
     "ft": Fraction(3048, 10000), "feet": Fraction(3048, 10000),
 }  # fmt: skip
@@ -216,9 +217,9 @@ def read_gmns(folder: Path | str) -> Network:
         ends = (row["from_node_id"], row["to_node_id"])
         time = 60 * length / speed
         name = row.get("link_id") or ""
-        arcs.append(Arc(*ends, time, capacity, name=name))
+        arcs.append(Arc(ends[0], ends[1], time, capacity, name=name))
         if (row.get("directed") or "1").strip().lower() in {"0", "false"}:
-            arcs.append(Arc(*reversed(ends), time, capacity, name=f"{name}-back" if name else ""))
+            arcs.append(Arc(ends[1], ends[0], time, capacity, name=f"{name}-back" if name else ""))
     notes = (
         f"GMNS: length in {length_unit}, speed in {speed_unit}; transit in minutes, capacity = "
         "capacity * lanes / 60 (a minute)",

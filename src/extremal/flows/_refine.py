@@ -322,9 +322,7 @@ def _in_units(net: Network, chosen: RefineOptions) -> Network:
     return net.with_arcs(replace(a, capacity=a.capacity * factor) for a in net.arcs)
 
 
-def _fixed(
-    net: Network, demand: Sequence[Any] | None, chosen: RefineOptions
-) -> list[RouteInflow]:
+def _fixed(net: Network, demand: Sequence[Any] | None, chosen: RefineOptions) -> list[RouteInflow]:
     if demand is not None:
         return as_demand(demand)
     if chosen.demand is not None:
@@ -335,9 +333,7 @@ def _fixed(
     return shortest_routes(net, gates, rational(chosen.rate))
 
 
-def shortest_routes(
-    network: Network, gates: Sequence[str], rate: Fraction
-) -> list[RouteInflow]:
+def shortest_routes(network: Network, gates: Sequence[str], rate: Fraction) -> list[RouteInflow]:
     """Return an inflow on a free-flow shortest route for every ordered pair of gates."""
     found: list[RouteInflow] = []
     for a in gates:
@@ -525,8 +521,10 @@ def _finish(run: Run, found: Refinement, network: Any) -> None:
         for name, caption, data in refinement_pictures(found):
             atomic_write(run.path / "figures" / f"{name}.svg", data)
             sections.append(Picture(data, caption))
-        write_report(run.path / "report.html", "Refinement study", sections,
-                     footer=f"Check it: extremal verify {run.path.name}/certificate.json")  # fmt: skip
+        footer = f"Check it: extremal verify {run.path.name}/certificate.json"
+        if not parts:
+            footer = "One run a level, nothing random: every number is repeated by the same options."
+        write_report(run.path / "report.html", "Refinement study", sections, footer)
 
 
 def refinement_pictures(found: Refinement, form: str = "svg") -> list[tuple[str, str, bytes]]:
@@ -540,20 +538,24 @@ def refinement_pictures(found: Refinement, form: str = "svg") -> list[tuple[str,
             [v.longest[0] for v in found.levels], form,
         )  # fmt: skip
         return [("deviation", "Deviation of travel times over the step; dotted: halving.", picture)]
+    volume = deviations(
+        levels,
+        [v.volume for v in found.levels],
+        [v.averaged_volume for v in found.levels],
+        "mean difference in volume",
+        form,
+    )
+    late = deviations(
+        levels,
+        [v.time for v in found.levels],
+        [v.averaged_time for v in found.levels],
+        "mean difference in time",
+        form,
+    )
     return [
-        (
-            "volume",
-            "Deviation of cumulative departures, a box over seeds for each step.",
-            deviations(levels, [v.volume for v in found.levels],
-                       [v.averaged_volume for v in found.levels], "mean difference in volume", form),
-        ),
-        (
-            "time",
-            "Deviation of travel times, a box over seeds for each step.",
-            deviations(levels, [v.time for v in found.levels],
-                       [v.averaged_time for v in found.levels], "mean difference in time", form),
-        ),
-    ]  # fmt: skip
+        ("volume", "Deviation of cumulative departures, a box over seeds for each step.", volume),
+        ("time", "Deviation of travel times, a box over seeds for each step.", late),
+    ]
 
 
 def ratios(found: Refinement) -> list[float]:

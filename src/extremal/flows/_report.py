@@ -38,5 +38,3 @@ def _write_pictures(run: Run, flow: Any) -> None:
         else f"Check it: extremal verify {run.path.name}/certificate.json"
     )
     write_report(run.path / "report.html", title, sections, footer)
-
-

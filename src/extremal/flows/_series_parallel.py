@@ -2,13 +2,14 @@
 
 Notation: a component is described by the slope l of its end as a function of the slope a of its
 start and the flow x through it. An arc: max(a, x / nu); with a queue x / nu. In series these are
-composed; in parallel their inverses x(l) are added, where an arc's inverse is 0 below a, anything in
-[0, nu a] at a, and nu l above. Everything is a nondecreasing piecewise-linear relation, kept as the
-corners (l, x) of its graph.
+composed; in parallel their inverses x(l) are added, where an arc's inverse is 0 below a, anything
+in [0, nu a] at a, and nu l above. Everything is a nondecreasing piecewise-linear relation, kept
+as the corners (l, x) of its graph.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from ._errors import FlowsError
@@ -94,7 +95,7 @@ def _graph(part: Any, a: Any) -> tuple[Corners, Any]:
 
 
 def _added(graphs: Sequence[tuple[Corners, Any]]) -> tuple[Corners, Any]:
-    marks = sorted({l for corners, _ in graphs for l, _ in corners})
+    marks = sorted({at for corners, _ in graphs for at, _ in corners})
     found: Corners = []
     for mark in marks:
         least = sum((_range(c, s, mark)[0] for c, s in graphs), 0 * mark)
@@ -109,13 +110,13 @@ def _range(corners: Corners, slope: Any, at: Any) -> tuple[Any, Any]:
     """Least and most x with l = at."""
     if at < corners[0][0]:
         return 0 * at, 0 * at
-    same = [x for l, x in corners if l == at]
+    same = [x for mark, x in corners if mark == at]
     if same:
         return same[0], same[-1]
     if at > corners[-1][0]:
         x = corners[-1][1] + slope * (at - corners[-1][0])
         return x, x
-    for (l0, x0), (l1, x1) in zip(corners, corners[1:], strict=False):
+    for (l0, x0), (l1, x1) in pairwise(corners):
         if l0 < at < l1:
             x = x0 + (x1 - x0) * (at - l0) / (l1 - l0)
             return x, x
@@ -126,14 +127,14 @@ def _label_of(corners: Corners, slope: Any, x: Any) -> Any:
     """The least l at which x is passed."""
     if x <= corners[0][1]:
         return corners[0][0]
-    for (l0, x0), (l1, x1) in zip(corners, corners[1:], strict=False):
+    for (l0, x0), (l1, x1) in pairwise(corners):
         if x0 <= x <= x1:
             return l0 if x1 == x0 else l0 + (l1 - l0) * (x - x0) / (x1 - x0)
     return corners[-1][0] + (x - corners[-1][1]) / slope
 
 
 def _composed(corners: Corners, slope: Any, second: Any) -> tuple[Corners, Any]:
-    """l of the second component when its start slope and flow run along the first's graph.
+    """Label of the second component when its start slope and flow run along the first's graph.
 
     Both grow along the graph, so the second's label grows; its corners are found where a piece of
     the first passes a corner of the second, which moves linearly with the start slope: the relation
@@ -142,8 +143,8 @@ def _composed(corners: Corners, slope: Any, second: Any) -> tuple[Corners, Any]:
     base, rise = _graph(second, 1 + 0 * slope)  # for start slope 1; corners scale with it
     points = [(x, a) for a, x in corners]
     far = 2 * (abs(corners[-1][0]) + 1)
-    for l, x in base:
-        far = max(far, 2 * (abs(l) + abs(x) + 1) * (1 + slope) * (1 + abs(corners[-1][1])))
+    for label, x in base:
+        far = max(far, 2 * (abs(label) + abs(x) + 1) * (1 + slope) * (1 + abs(corners[-1][1])))
     last = (corners[-1][1] + slope * far, corners[-1][0] + far)
     found: Corners = []
     for (x0, a0), (x1, a1) in zip(points, [*points[1:], last], strict=True):
@@ -165,4 +166,4 @@ def _label_at(base: Corners, rise: Any, a: Any, x: Any) -> Any:
     """The label of a component with start slope a and flow x, from its corners at 1."""
     if a == 0:
         return x / rise
-    return _label_of([(l * a, q * a) for l, q in base], rise, x)
+    return _label_of([(label * a, q * a) for label, q in base], rise, x)

@@ -135,7 +135,9 @@ class Simulation:
     def exits(self, arc: str) -> np.ndarray:
         """Return when packets left an arc, in order."""
         e = self.network.index(arc)
-        return self.loaded.exit[self.loaded.offset[e] : self.loaded.offset[e + 1]] * float(self.step)
+        return self.loaded.exit[self.loaded.offset[e] : self.loaded.offset[e + 1]] * float(
+            self.step
+        )
 
     def route_departures(self, times: np.ndarray) -> np.ndarray:
         """Return the volume released on each route by each time, routes x times."""
@@ -242,9 +244,7 @@ def simulate(
         net = given.network if chosen.model != "matsim" else _like(net, given.network)
         shares = nash_demand(given, until)
     else:
-        shares = [
-            replace(d, inflow=stopped(d.inflow, until)) for d in as_demand(given)
-        ]
+        shares = [replace(d, inflow=stopped(d.inflow, until)) for d in as_demand(given)]
     if chosen.model == "fluid":
         found: Simulation | FluidLoading = load_fluid(net, shares)
     else:

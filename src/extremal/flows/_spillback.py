@@ -1,9 +1,9 @@
 """Nash flows over time with spillback: full arcs hold back the nodes before them.
 
-Notation: c_v in (0, 1] the spillback factor of node v; k_v = c_v l_v; b_e the bound on the inflow of
-an arc: min(its outflow, nu+) if it is full, else nu+; labels and slopes as without spillback, but
-l_s = 1 / c_s. Source: Sering, Vargas Koch 2019. Writing the thin flow in k instead of c makes it a
-mixed-integer linear program; HiGHS names the state, rationals solve and check it.
+Notation: c_v in (0, 1] the spillback factor of node v; k_v = c_v l_v; b_e the bound on the inflow
+of an arc: min(its outflow, nu+) if it is full, else nu+; labels and slopes as without spillback,
+but l_s = 1 / c_s. Source: Sering, Vargas Koch 2019. Writing the thin flow in k instead of c makes
+it a mixed-integer linear program; HiGHS names the state, rationals solve and check it.
 Times are in agent view: of the agent that passes the tail of an arc, so that the order of agents is
 not that of the clock. Infinitely many phases are possible.
 """
@@ -82,9 +82,7 @@ def spillback_flow(
                 break
             now = phase.end
     seconds = time.perf_counter() - begun
-    return NashFlow(
-        status, tuple(phases), trip, inflow, "exact", tuple(notes), None, (), seconds
-    )
+    return NashFlow(status, tuple(phases), trip, inflow, "exact", tuple(notes), None, (), seconds)
 
 
 class _State:
@@ -116,9 +114,7 @@ def _next(
     arcs = range(len(net.arcs))
     slack = [state.slack(net, e) for e in arcs]
     active = [e for e in arcs if slack[e] >= 0]
-    full = [
-        e for e in arcs if net.arcs[e].storage is not None and state.load(e) >= net.arcs[e].storage
-    ]
+    full = [e for e in arcs if (room := net.arcs[e].storage) is not None and state.load(e) >= room]
     _no_full_cycle(net, full)
     bound: dict[int, Fraction | None] = {}
     for e in arcs:
@@ -171,9 +167,7 @@ def _next(
         candidates.append((horizon - now, "horizon", -1))
     least = min((c[0] for c in candidates), default=None)
     events = tuple(
-        Event(kind, "" if e < 0 else net.arcs[e].name)
-        for at, kind, e in candidates
-        if at == least
+        Event(kind, "" if e < 0 else net.arcs[e].name) for at, kind, e in candidates if at == least
     )
     names, titles = net.nodes, [a.name for a in net.arcs]
     phase = Phase(
@@ -353,8 +347,10 @@ def _exactly(
     if known is None:
         return None
     flow = [known.get(("x", i), Fraction(0)) for i in range(len(thin.arcs))]
-    found = _labelled(thin, flow, {v: known["k", v] / known["l", v]
-                                   for v in range(thin.nodes) if live[v] and known["l", v]})  # fmt: skip
+    throttle = {
+        v: known["k", v] / known["l", v] for v in range(thin.nodes) if live[v] and known["l", v]
+    }
+    found = _labelled(thin, flow, throttle)
     return found if not _violated(thin, found, live) else None
 
 
@@ -506,11 +502,9 @@ def with_super_source(
 def agent_and_clock(flow: NashFlow, arc: str) -> list[tuple[Any, Any, str]]:
     """Return (departure, clock time at the arc's tail, event) of what happens at an arc."""
     tail = flow.network.arc(arc).tail
-    found: list[tuple[Any, Any, str]] = []
-    for phase in flow.phases:
-        for event in phase.events:
-            if event.arc == arc and phase.end is not None:
-                found.append((phase.end, flow.labels(phase.end)[tail], event.kind))
-    return found
-
-
+    return [
+        (phase.end, flow.labels(phase.end)[tail], event.kind)
+        for phase in flow.phases
+        for event in phase.events
+        if event.arc == arc and phase.end is not None
+    ]

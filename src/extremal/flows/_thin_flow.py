@@ -23,6 +23,7 @@ from ._numbers import fraction, q
 from ._pivoting import pivot_exactly
 
 _SEEDS = (1, 2, 3)
+_SMALL = 16
 
 
 @dataclass(frozen=True)
@@ -93,8 +94,8 @@ def thin_flow(
         inflow: Its rate.
         active: Names of active arcs; by default all. They must form no cycle and reach all nodes.
         resetting: Names of the arcs among them that have a queue.
-        method: `"auto"` (floats find the basis, rationals solve and check it), `"pivoting"` (all
-            pivots in rationals), or the baselines `"milp-1"`, `"milp-2"`, `"milp-3"`.
+        method: `"floats"` (floats find the basis, rationals solve and check it), `"pivoting"` (all
+            pivots in rationals), `"auto"` (the second for up to 16 arcs, else the first), or the baselines `"milp-1"`, `"milp-2"`, `"milp-3"`.
         arithmetic: `"exact"` or `"float"`.
 
     Raises:
@@ -156,8 +157,11 @@ def solve(
     if problem.inflow == 0:
         return _without_inflow(problem)
     if method == "auto":
-        if exact and not HAVE_NUMBA:  # plain Python pivots faster in rationals than in arrays
+        # plain Python pivots faster in rationals than in arrays; small ones need no compiler
+        if exact and (not HAVE_NUMBA or len(problem.arcs) <= _SMALL):
             return _pivoted(problem)
+        method = "floats"
+    if method == "floats":
         found = _by_floats(problem, exact, hint)
         if found is not None:
             return found
@@ -171,7 +175,7 @@ def solve(
 
         return solve_by_milp(problem, method)
     raise ValueError(
-        f"there is no method {method!r}; there are auto, pivoting, milp-1, milp-2 and milp-3."
+        f"there is no method {method!r}; there are auto, floats, pivoting, milp-1, milp-2 and milp-3."
     )
 
 
@@ -301,9 +305,7 @@ def _by_floats(problem: Problem, exact: bool, hint: tuple[Any, Any] | None) -> S
         if status != SOLVED:
             continue
         if not exact:
-            return Solution(
-                slopes.tolist(), flow.tolist(), states, zeros, int(pivots), "floats"
-            )
+            return Solution(slopes.tolist(), flow.tolist(), states, zeros, int(pivots), "floats")
         solved = from_states(problem, states, zeros)
         if solved is not None:
             return Solution(*solved, states, zeros, int(pivots), "floats, solved exactly")

@@ -106,7 +106,7 @@ def write_gmns(network: Network, folder: Path | str) -> Path:
     return folder
 
 
-def to_networkx(network: Network) -> "nx.MultiDiGraph":
+def to_networkx(network: Network) -> "nx.MultiDiGraph[str]":
     """Return a networkx multigraph whose edges are keyed by arc names, with fractions."""
     nx = cast("Any", require("networkx", "flows"))
     graph = nx.MultiDiGraph()

@@ -301,9 +301,7 @@ def _at(line: Polyline, time: Fraction) -> Fraction:
     return line[-1][1]
 
 
-def _travel_time(
-    phase: Phase, sink: int, inflow: list[tuple[Fraction, Fraction]]
-) -> Fraction:
+def _travel_time(phase: Phase, sink: int, inflow: list[tuple[Fraction, Fraction]]) -> Fraction:
     assert phase.end is not None
     rate = next(value for start, value in reversed(inflow) if start <= phase.start)
     duration = phase.end - phase.start
