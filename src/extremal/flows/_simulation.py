@@ -220,9 +220,9 @@ def simulate(
         ValueError: A route is not connected, a step is not above 0, an inflow never stops.
 
     Example:
-        >>> run = simulate("braess", step="1/2", until=20)
+        >>> run = simulate("braess", step="1/4", until=20)
         >>> len(run.route_of), float(run.arrivals[0])
-        (80, 25.5)
+        (320, 25.25)
     """
     notes: list[str] = []
     if isinstance(demand, str):
@@ -232,6 +232,8 @@ def simulate(
     chosen = resolve(SimulateOptions, config, as_text(options, notes))
     until, step = rational(chosen.until), rational(chosen.step)
     packet = step * step if chosen.packet is None else rational(chosen.packet)
+    if step <= 0 or packet <= 0:
+        raise ValueError(f"step={step} and packet={packet} must be above 0.")
     net = load(network)
     given: Any = demand
     if chosen.demand is not None:
@@ -304,12 +306,13 @@ def run_packets(
     )  # fmt: skip
 
 
-def nash_demand(flow: NashFlow, until: Fraction) -> list[RouteInflow]:
+def nash_demand(flow: NashFlow, until: Fraction | int) -> list[RouteInflow]:
     """Return the routes of a Nash flow with their inflow up to a time.
 
     Routes are split off phase by phase, as `NashFlow.routes` does; where they are not unique this
     is one choice.
     """
+    until = Fraction(until)
     exact = flow if flow.arithmetic == "exact" or flow.network.spills else flow.certified()
     if exact.until is not None and exact.until < until:
         raise ValueError(
