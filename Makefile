@@ -44,7 +44,7 @@ plain: wheel
 	$(PLAIN)/bin/pip install --quiet -c constraints.txt dist/extremal-*.whl \
 	  pytest pytest-timeout pytest-xdist pytest-benchmark hypothesis beartype
 	$(PLAIN)/bin/python -c "import importlib.util as u; assert not u.find_spec('torch')"
-	$(PLAIN)/bin/python -m pytest -q -n auto -m "not slow and not gpu" tests/lab tests/verify tests/frankwolfe tests/test_cli.py \
+	$(PLAIN)/bin/python -m pytest -q -n auto -m "not slow and not gpu" tests/lab tests/verify tests/frankwolfe tests/flows tests/test_cli.py \
 	  --ignore tests/verify/test_llm_model.py --ignore tests/verify/test_pruning_model.py \
 	  --ignore tests/verify/test_pruning_soup.py  # these make their files with torch
 	$(PLAIN)/bin/extremal --help > /dev/null

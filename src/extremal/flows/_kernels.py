@@ -448,10 +448,10 @@ def thin_flow_kernel(
     t, q = _dictionary(n, source, sink, lt, lh, cap, lr, row_of, rows, free)
     size = len(q)
     p = np.empty(size)
-    x = np.uint64(seed * 2654435761 + 12345)
+    x = 12345 + seed
     for i in range(size):
-        x = x * np.uint64(6364136223846793005) + np.uint64(1442695040888963407)
-        p[i] = q[i] + 1e-9 * (1.0 + np.float64(x >> np.uint64(40)) / 16777216.0)
+        x = (x * 1103515245 + 12345) & 0x7FFFFFFF
+        p[i] = q[i] + 1e-9 * (1.0 + x / 2147483648.0)
     warm = np.zeros(size, np.int64)
     hinted = False
     for j in range(r):

@@ -22,8 +22,13 @@ _NEAR = 1e-6
 _MOST_GUESSES = 1 << 20
 
 
-def solve_by_milp(problem: Problem, method: str) -> Solution:
+def solve_by_milp(problem: Problem, method: str, seconds: float = 600.0) -> Solution:
     """Solve a thin flow by one of the baselines.
+
+    Args:
+        problem: With an inflow above 0.
+        method: `"milp-1"`, `"milp-2"` or `"milp-3"`.
+        seconds: Limit for each program.
 
     Raises:
         FlowsError: It found nothing, or what it found does not hold exactly.
@@ -33,7 +38,7 @@ def solve_by_milp(problem: Problem, method: str) -> Solution:
     solver = {"milp-1": _guessing, "milp-2": _one_program, "milp-3": _backtracking}.get(method)
     if solver is None:
         raise ValueError(f"{method!r} is no baseline; there are milp-1, milp-2 and milp-3.")
-    slopes, flow, programs = solver(problem, kept, live)
+    slopes, flow, programs = solver(problem, kept, live, seconds)
     exact = _exactly(problem, kept, live, slopes, flow)
     if exact is None:
         raise FlowsError(f"the state that {method} found is no thin flow; use method='pivoting'.")
@@ -48,7 +53,10 @@ def _bound(problem: Problem) -> float:
 class _Base:
     """A program with slopes, flow and conservation; flows are divided by the inflow."""
 
-    def __init__(self, problem: Problem, kept: list[int], live: list[bool]) -> None:
+    def __init__(
+        self, problem: Problem, kept: list[int], live: list[bool], seconds: float
+    ) -> None:
+        self.seconds = seconds
         self.program = Program()
         self.top = _bound(problem)
         self.problem = problem
@@ -101,7 +109,7 @@ class _Base:
         """Return slopes by node and flow by arc."""
         if not maximise:
             self.program.cost = [0.0] * len(self.program.cost)
-        found = self.program.solve(maximise=maximise)
+        found = self.program.solve(maximise=maximise, seconds=self.seconds)
         if found is None:
             return None
         rate = float(self.problem.inflow)
@@ -111,7 +119,7 @@ class _Base:
         )
 
 
-def _guessing(problem: Problem, kept: list[int], live: list[bool]) -> Any:
+def _guessing(problem: Problem, kept: list[int], live: list[bool], seconds: float) -> Any:
     into: dict[int, list[int]] = {}
     for e in kept:
         into.setdefault(problem.arcs[e][1], []).append(e)
@@ -122,7 +130,7 @@ def _guessing(problem: Problem, kept: list[int], live: list[bool]) -> Any:
         if count > _MOST_GUESSES:
             break
         chosen = {e for part in guess for e in part}
-        base = _Base(problem, kept, live)
+        base = _Base(problem, kept, live, seconds)
         for e in kept:
             (base.inside if e in chosen else base.outside)(e)
         found = base.solve()
@@ -136,8 +144,8 @@ def _nonempty(arcs: list[int]) -> Iterable[tuple[int, ...]]:
         yield from itertools.combinations(arcs, size)
 
 
-def _one_program(problem: Problem, kept: list[int], live: list[bool]) -> Any:
-    base = _Base(problem, kept, live)
+def _one_program(problem: Problem, kept: list[int], live: list[bool], seconds: float) -> Any:
+    base = _Base(problem, kept, live, seconds)
     p, top = base.program, base.top
     member: dict[int, list[int]] = {}
     for e in kept:
@@ -164,7 +172,7 @@ def _one_program(problem: Problem, kept: list[int], live: list[bool]) -> Any:
     return *found, 1
 
 
-def _backtracking(problem: Problem, kept: list[int], live: list[bool]) -> Any:
+def _backtracking(problem: Problem, kept: list[int], live: list[bool], seconds: float) -> Any:
     queued = {e for e in kept if problem.arcs[e][3]}
     into: dict[int, list[int]] = {}
     for e in kept:
@@ -173,7 +181,7 @@ def _backtracking(problem: Problem, kept: list[int], live: list[bool]) -> Any:
     stack: list[tuple[set[int], set[int]]] = [(set(queued), set())]
     while stack:
         inside, outside = stack.pop()
-        base = _Base(problem, kept, live)
+        base = _Base(problem, kept, live, seconds)
         for e in kept:
             _, w, x, nu, _ = base.parts(e)
             if e in inside:
