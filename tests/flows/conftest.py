@@ -9,7 +9,8 @@ from extremal import flows
 
 @pytest.fixture(scope="session", autouse=True)
 def _warm():
-    flows.nash("braess")
+    flows.nash("braess", arithmetic="float")
+    flows.simulate("braess", step="1/4", until=5)
 
 
 def random_dag(seed, *, nodes=(4, 9), spread=6):

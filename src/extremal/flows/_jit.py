@@ -17,4 +17,4 @@ def jit(function: F) -> F:
     from numba import njit
 
     # under test every function is wrapped for its types, which the compiler cannot see through
-    return cast("F", njit(cache=True)(inspect.unwrap(function)))
+    return cast("F", njit(cache=True, error_model="numpy")(inspect.unwrap(function)))
