@@ -4,8 +4,8 @@ Run:      python benchmarks/flows/braess_refinement.py
 Expect:   medians within the spread of the published figures: volume about 1.15, 0.57, 0.40, 0.31,
           0.22 and time about 2.6, 1.1, 0.65, 0.43, 0.28 for steps 1 … 1/16, not falling to 0;
           under 10 minutes on 2 cores.
-Fairness: 20 seeds, 200 iterations, packets of step squared, inertial logit with mu = 5; every run is
-          kept. The published figures were read off by eye; their co-evolution is MATSim's.
+Fairness: 20 seeds, 200 iterations, packets of step squared, inertial logit with mu = 5; every run
+          is kept. The published figures were read off by eye; their co-evolution is MATSim's.
 """
 
 import time

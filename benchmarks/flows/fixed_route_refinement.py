@@ -1,12 +1,12 @@
 """How fast does packet loading approach fluid loading when routes are fixed (Sioux Falls)?
 
 Run:      python benchmarks/flows/fixed_route_refinement.py --data ../shared/data/tntp
-Expect:   the mean error halves with the step once packets are small (on Cottbus the paper read 4.25,
-          1.25, 0.55, 0.2, 0.1, 0.06, 0.04 s).
+Expect:   the mean error halves with the step once packets are small (on Cottbus the paper has
+          4.25, 1.25, 0.55, 0.2, 0.1, 0.06, 0.04 s).
 Fairness: 5 gates, 20 commodities of rate 1/5 a second for 1000 s on free-flow shortest routes,
-          packets of step squared, compared packet by packet with the fluid loading. At the network's
-          own capacities no choice of 5 gates makes a queue at this rate, so errors vanish at step
-          1/4; the study proper therefore has a tenth of the capacities. Nothing is random.
+          packets of step squared, compared packet by packet with the fluid loading. At the
+          network's own capacities no choice of 5 gates makes a queue at this rate, so errors vanish
+          at step 1/4; the study proper therefore has a tenth of the capacities. Nothing is random.
 """
 
 import time

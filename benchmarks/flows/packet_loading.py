@@ -2,14 +2,15 @@
 
 Run:      python benchmarks/flows/packet_loading.py --data ../shared/data/tntp --uxsim PYTHON
           (PYTHON: the interpreter of an environment with uxsim; without it the peer is left out)
-Expect:   20 million moves a second and more; UXsim, which does far more per move, behind.
+Expect:   20 million moves a second and more; UXsim, which moves every vehicle in every second, far
+          behind: it simulates car-following and route choice, which fixed-route packets do not.
 Fairness: one thread. Ours: Sioux Falls in seconds, capacities / 10, all pairs of 5 gates at 1/5 a
           second for 1000 s on shortest routes, packets of 1/1024; and Braess' network at Nash
-          routes, steps of 1/128. UXsim: the same network, capacities and pairs, one vehicle a
-          platoon, its own route choice and car-following, timed without set-up; a move is a link
-          left by a vehicle in both. Rates are per CPU second, since the machine may be shared; all
-          samples are kept, wall seconds too. The limit: about 24 bytes a move have to be read or
-          written, so 10 GB/s of memory would allow about 400 million.
+          routes, steps of 1/128. UXsim: its C++ engine, the same network, capacities and pairs, one
+          vehicle a platoon, its own route choice and car-following, timed without set-up; a move is
+          a link left by a vehicle in both. Rates are per CPU second, since the machine may be
+          shared; all samples are kept, wall seconds too. The limit: about 24 bytes a move have to
+          be read or written, so 10 GB/s of memory would allow about 400 million.
 """
 
 import json
@@ -37,7 +38,7 @@ import json, sys, time
 from uxsim import World
 job = json.load(sys.stdin)
 W = World(name="", deltan=1, tmax=job["until"] * 4, print_mode=0, save_mode=0, show_mode=0,
-          random_seed=0)
+          random_seed=0, cpp=True)
 speed = 20.0
 for n in job["nodes"]:
     W.addNode(n, 0, 0)
@@ -121,7 +122,7 @@ def main(options: Options) -> None:
         }  # fmt: skip
         found = [peer(options.uxsim, job) for _ in range(3)]
         notes = f"UXsim {found[0]['version']}, {found[0]['vehicles']} vehicles"
-        samples["Sioux Falls, UXsim"] = {
+        samples["Sioux Falls, UXsim (C++)"] = {
             "moves": found[0]["moves"],
             "wall_seconds": [f["wall"] for f in found],
             "cpu_seconds": [f["cpu"] for f in found],

@@ -1,11 +1,11 @@
 """How long does one thin flow with resetting take, beside the MILP baseline?
 
 Run:      python benchmarks/flows/thin_flow.py
-Expect:   at most 5 ms in floats at 80 nodes and 200 arcs (inflow 12, cold); programs 20 ms and more.
+Expect:   at most 5 ms in floats at 80 nodes and 200 arcs (inflow 12, cold); programs over 20 ms.
 Fairness: the networks below, by seed: a random acyclic network in which arcs reach at most 12 nodes
-          ahead, capacities 1 to 6, three tenths of the arcs with a queue, inflow 12. One thread, one
-          process, warmed up. Floats solve the final basis anew and check it to 1e-6; "exact" solves
-          it in rationals and checks it without tolerance. milp-2 is stopped after 20 s.
+          ahead, capacities 1 to 6, three tenths of the arcs with a queue, inflow 12. One thread,
+          one process, warmed up. Floats solve the final basis anew and check it to 1e-6; "exact"
+          solves it in rationals and checks it without tolerance. milp-2 is stopped after 20 s.
 """
 
 import random
@@ -102,7 +102,9 @@ def main(options: Options) -> None:
             wall, cpu = least(lambda p=problem: solve(p, method="floats", exact=False), options)
             s["float_seconds"].append(wall)
             s["float_cpu_seconds"].append(cpu)
-            s["exact_seconds"].append(least(lambda p=problem: solve(p, method="floats"), options)[0])
+            s["exact_seconds"].append(
+                least(lambda p=problem: solve(p, method="floats"), options)[0]
+            )
             again = least(
                 lambda p=problem, h=hint: solve(p, method="floats", exact=False, hint=h), options
             )

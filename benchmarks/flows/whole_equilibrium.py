@@ -44,9 +44,7 @@ def table(records: list[dict[str, Any]]) -> Table:
     for name, found in samples.items():
         wall, cpu = found["wall_seconds"], found["cpu_seconds"]
         cells = [len(wall), found["phases"], sum(found["pivots"])]
-        rows.append(
-            [name, *cells, statistics.median(wall), min(wall), statistics.median(cpu)]
-        )
+        rows.append([name, *cells, statistics.median(wall), min(wall), statistics.median(cpu)])
     columns = ["method", "n", "phases", "pivots or programs", "median (s)", "least (s)",
                "CPU, median (s)"]  # fmt: skip
     return Table(columns, rows, title="Sioux Falls 1 -> 20, inflow 500 a minute")

@@ -2,6 +2,7 @@
 
 import json
 from fractions import Fraction as F
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -46,9 +47,7 @@ def test_k9_arrivals_of_packets(step, packet):
 
 def test_k9_continuous_limit():
     net = flows.Network.from_arcs(K9)
-    run = flows.simulate(
-        net, demand=[(GREEN, "0:1, 1:0"), (BLUE, "0:1, 1:0")], model="fluid"
-    )
+    run = flows.simulate(net, demand=[(GREEN, "0:1, 1:0"), (BLUE, "0:1, 1:0")], model="fluid")
     for p in (F(0), F(1, 4), F(1, 2), F(3, 4), F(1)):
         green = F(5, 2) + 2 * p if p <= F(1, 2) else F(7, 2) + 4 * (p - F(1, 2))
         blue = F(7, 2) + 4 * p if p <= F(1, 2) else F(11, 2) + 2 * (p - F(1, 2))
@@ -99,7 +98,7 @@ def test_k11_fixed_nash_routes_halve_the_error_each_level():
         found = flows.deviation(run, eq, 100)
         assert found.longest <= 3 * step
         means.append(found.time)
-    for before, after in zip(means, means[1:], strict=False):
+    for before, after in pairwise(means):
         assert 1.6 <= before / after <= 2.8
 
 
@@ -160,7 +159,9 @@ def test_packets_as_the_paper_says_step_by_step(seed):
     draw = np.random.default_rng(seed)
     cyclic = seed % 2 == 1
     routes = (
-        [[0, 1], [1, 2], [2, 0], [0, 1, 3], [2, 3]] if cyclic else [[0, 2, 4], [1, 2], [1, 3], [2, 4]]
+        [[0, 1], [1, 2], [2, 0], [0, 1, 3], [2, 3]]
+        if cyclic
+        else [[0, 2, 4], [1, 2], [1, 3], [2, 4]]
     )
     arcs = 5
     tau = draw.integers(0, 4, arcs)
@@ -234,7 +235,7 @@ def test_fixed_routes_on_a_real_network(shared_data):
         levels=4,
     )  # fmt: skip
     means = [v.time[0] for v in found.levels]
-    assert all(a > 1.6 * b for a, b in zip(means, means[1:], strict=False)), means
+    assert all(a > 1.6 * b for a, b in pairwise(means)), means
 
 
 def test_at_the_full_capacities_of_sioux_falls_nothing_waits(shared_data):

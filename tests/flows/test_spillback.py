@@ -1,6 +1,7 @@
 """K7 and K8: spillback, with the very numbers."""
 
 from fractions import Fraction as F
+from itertools import pairwise
 
 import pytest
 
@@ -37,7 +38,7 @@ def test_k8_atmos_never_settles():
     assert starts[:9] == [0, 14, 19, 21, 50, 53, 54, 61, 68]
     for k in range(8, 26):
         assert starts[k + 4] - starts[k] == 18
-    assert [b - a for a, b in zip(starts[8:], starts[9:13], strict=False)] == [3, 1, 7, 7]
+    assert [b - a for a, b in pairwise(starts[8:13])] == [3, 1, 7, 7]
     by_start = {p.start: p for p in eq.phases}
     assert all(rates(by_start[t])[:2] == (6, 0) for t in (0, 14, 19))
     assert rates(by_start[21]) == (2, 4, 2, 0)
@@ -83,9 +84,7 @@ def test_there_is_no_certificate_of_spillback():
 
 
 def test_an_inflow_capacity_bounds_what_enters():
-    net = flows.Network.from_arcs(
-        [("o", "s", 0, 9), ("s", "t", 1, 5, 1, 4), ("s", "t", 6, 5)]
-    )
+    net = flows.Network.from_arcs([("o", "s", 0, 9), ("s", "t", 1, 5, 1, 4), ("s", "t", 6, 5)])
     eq = flows.nash(net, source="o", sink="t", inflow=3, spillback=True)
     for p in eq.phases:
         if p.label_slopes["s"]:

@@ -53,9 +53,7 @@ def _bound(problem: Problem) -> float:
 class _Base:
     """A program with slopes, flow and conservation; flows are divided by the inflow."""
 
-    def __init__(
-        self, problem: Problem, kept: list[int], live: list[bool], seconds: float
-    ) -> None:
+    def __init__(self, problem: Problem, kept: list[int], live: list[bool], seconds: float) -> None:
         self.seconds = seconds
         self.program = Program()
         self.top = _bound(problem)

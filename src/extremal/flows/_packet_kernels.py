@@ -22,25 +22,22 @@ def _scan(e, limit, head, tail, state, tau, p, q, entry_id, entry_step, exit_ste
     """Let packets leave arc e before step `limit`; hand each to its turn."""
     at, rest, left = state[e, 0], state[e, 1], state[e, 2]
     delay = max(1, tau[e])  # arcs come before nodes in a step: an entry is seen a step later
-    pe, qe = p[e], q[e]
-    whole = qe == 1
+    qe = q[e]
+    whole, part = p[e] // qe, p[e] % qe  # divided once: the loop only adds and compares
     k, end, base = head[e], tail[e], off[e]
     while k < end:
         ready = entry_step[base + k] + delay
         if ready > at:
-            t, f, c = ready, pe % qe, pe // qe
+            t, f, c = ready, part, whole
         else:
             t, f, c = at, rest, left
-        if whole:  # the usual case, without divisions
-            if c == 0:
-                t += 1
-                c = pe
-        else:
-            while c == 0:
-                t += 1
-                total = pe + f
-                c = total // qe
-                f = total - c * qe
+        while c == 0:
+            t += 1
+            c = whole
+            f += part
+            if f >= qe:
+                f -= qe
+                c += 1
         if t >= limit:
             break
         at, rest, left = t, f, c - 1

@@ -2,9 +2,9 @@
 
 Notation: alpha the step, beta the volume of a packet; tau^ = ceil(tau / alpha) steps and
 nu^ = nu alpha / beta packets a step. Packet i of a route is released at the first grid time by
-which i beta have been supplied, or with `release="early"` one step before (as the published figure does).
-In each step the first floor(nu^(t)) of a buffer leave; what is left of nu^ is saved only while
-the buffer does not fit. At a node packets from several arcs are merged by a zipper.
+which i beta have been supplied, or with `release="early"` one step before (as the published figure
+does). In each step the first floor(nu^(t)) of a buffer leave; what is left of nu^ is saved only
+while the buffer does not fit. At a node packets from several arcs are merged by a zipper.
 """
 
 import math

@@ -523,7 +523,9 @@ def _finish(run: Run, found: Refinement, network: Any) -> None:
             sections.append(Picture(data, caption))
         footer = f"Check it: extremal verify {run.path.name}/certificate.json"
         if not parts:
-            footer = "One run a level, nothing random: every number is repeated by the same options."
+            footer = (
+                "One run a level, nothing random: every number is repeated by the same options."
+            )
         write_report(run.path / "report.html", "Refinement study", sections, footer)
 
 

@@ -95,7 +95,8 @@ def thin_flow(
         active: Names of active arcs; by default all. They must form no cycle and reach all nodes.
         resetting: Names of the arcs among them that have a queue.
         method: `"floats"` (floats find the basis, rationals solve and check it), `"pivoting"` (all
-            pivots in rationals), `"auto"` (the second for up to 16 arcs, else the first), or the baselines `"milp-1"`, `"milp-2"`, `"milp-3"`.
+            pivots in rationals), `"auto"` (the second for up to 16 arcs, else the first), or the
+            baselines `"milp-1"`, `"milp-2"`, `"milp-3"`.
         arithmetic: `"exact"` or `"float"`.
 
     Raises:
@@ -175,7 +176,8 @@ def solve(
 
         return solve_by_milp(problem, method)
     raise ValueError(
-        f"there is no method {method!r}; there are auto, floats, pivoting, milp-1, milp-2 and milp-3."
+        f"there is no method {method!r}; there are auto, floats, pivoting, milp-1, milp-2 and "
+        "milp-3."
     )
 
 
