@@ -35,6 +35,17 @@ AREAS: dict[str, tuple[str, dict[str, str]]] = {
             "soup": "prune, retrain several times from there, and average",
         },
     ),
+    "flows": (
+        "Nash flows over time, packet simulation, and how far apart they are",
+        {
+            "nash": "compute the exact dynamic equilibrium of a network",
+            "simulate": "load fluid, packets or MATSim-like vehicles on fixed routes",
+            "refine": "measure how far packets are from the equilibrium, level by level",
+            "gap": "say how far from equilibrium a run of any simulator is",
+            "plot": "draw phases, queues, curves or an animation",
+            "optimum": "compare it with the quickest flow; find arcs better closed",
+        },
+    ),
     "llm": (
         "prune language models in a stream, repair them, save a plain folder",
         {
@@ -80,6 +91,22 @@ _PAPERS = {
         "Pedregosa, Negiar, Askari, Jaggi: Linearly convergent Frank-Wolfe with backtracking "
         "line-search. AISTATS 2020.",
         "Argyriou, Foygel, Srebro: Sparse prediction with the k-support norm. NeurIPS 2012.",
+    ),
+    "flows": (
+        "Ziemke, Sering, Vargas Koch, Zimmer, Nagel, Skutella: Flows over time as continuous "
+        "limits of packet-based network simulations. Transp. Res. Procedia 52, 2021.",
+        "Zimmer: Nash flows over time: models and computation. BSc thesis, 2017 (MILP baselines).",
+        "Koch, Skutella: Nash equilibria and the price of anarchy for flows over time. 2011.",
+        "Cominetti, Correa, Larré: Dynamic equilibria in fluid queueing networks. Oper. Res. 2015.",
+        "Sering, Vargas Koch: Nash flows over time with spillback. SODA 2019, arXiv:1807.05862.",
+        "Sering, Vargas Koch, Ziemke: Convergence of a packet routing model to flows over time. "
+        "2021, arXiv:2105.13202.",
+        "Olver, Sering, Vargas Koch: Continuity, uniqueness and long-term behavior of Nash flows "
+        "over time. 2021, arXiv:2111.06877; Convergence of approximate and packet routing "
+        "equilibria to Nash flows over time. 2024, arXiv:2402.04935.",
+        "Kaiser: Computation of dynamic equilibria in series-parallel networks. arXiv:2002.11428.",
+        "Ziemke, Sering, Nagel: Flows over time and spillback in MATSim. ATMOS 2023.",
+        "Ford, Fulkerson: Flows in networks. 1962 (temporally repeated flows).",
     ),
     "llm": (
         "Zimmer, Andoni, Spiegel, Pokutta: PERP: Rethinking the Prune-Retrain Paradigm in the Era "

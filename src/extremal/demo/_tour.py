@@ -124,13 +124,14 @@ def demo(
 
     Cost: about a minute on two cores.
     """
+    from ._areas import other_areas
     from ._main_job import main_job
 
     chosen = resolve(Options, config, options)
     start = time.perf_counter()
     folder = Path(out or "runs/demo")
     with Run.create(folder, kind="demo", config=to_plain(chosen), force=force) as run:
-        stops = tuple(main_job(run.path, chosen.seed, chosen.epochs))
+        stops = (*main_job(run.path, chosen.seed, chosen.epochs), *other_areas(run.path))
         verdicts = tuple(verify.file(stop.certificate) for stop in stops)
         done = Demo(stops, verdicts, run.path, time.perf_counter() - start)
         run.write_json("answers.json", done.as_json())
