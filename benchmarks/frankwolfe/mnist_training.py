@@ -36,8 +36,11 @@ FIGURE = HERE.parents[1] / "docs" / "figures" / "frankwolfe-mnist-sparsity.svg"
 QUESTION = "What do regions change in a network trained on MNIST?"
 SPARSITIES = (0.0, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98)
 METHODS: dict[str, tuple[dict[str, Any], tuple[float, ...]]] = {
-    "SGD": ({"optimizer": "sgd", "weight_decay": 0.0}, (0.03, 0.1, 0.3)),
-    "SGD, weight decay": ({"optimizer": "sgd", "weight_decay": 5e-4}, (0.03, 0.1, 0.3)),
+    "SGD": ({"optimizer": "sgd", "weight_decay": 0.0, "nesterov": False}, (0.03, 0.1, 0.3)),
+    "SGD, weight decay": (
+        {"optimizer": "sgd", "weight_decay": 5e-4, "nesterov": False},
+        (0.03, 0.1, 0.3),
+    ),
     "SFW, L2": ({"optimizer": "sfw", "region": "l2", "region_width": 20.0}, (0.3, 1.0, 3.0)),
     "SFW, K-sparse": (
         {"optimizer": "sfw", "region": "k-sparse", "region_width": 50.0},
@@ -89,37 +92,48 @@ def pruned(model: torch.nn.Module, data: training.Data) -> list[float]:
     return found
 
 
+def measured(result: training.Fit, tuning: bool) -> dict[str, Any]:
+    """What is kept of a training."""
+    samples: dict[str, Any] = {"loss": list(result.history.loss), "seconds": result.history.seconds}
+    if tuning:
+        assert result.validation is not None
+        return {**samples, "validation": result.validation.top1}
+    weights = [p.detach() for p in result.model.parameters() if p.ndim > 1]
+    small = torch.cat([w.abs().flatten() < 1e-3 for w in weights])
+    return {
+        **samples,
+        "accuracy": result.accuracy,
+        "sparsities": list(SPARSITIES),
+        "pruned": pruned(result.model, result.data),
+        "norms": [float(w.norm()) for w in weights],
+        "below 1e-3": float(small.double().mean()),
+    }
+
+
 def fitted(options: Options, method: str, lr: float, seed: int, tuning: bool) -> dict[str, Any]:
     """Train once and return the record."""
     begun = time.perf_counter()
     chosen, _ = METHODS[method]
     size = {"train_size": options.tuning_size, "validation": options.validation} if tuning else {}
-    result = training.fit(
-        model="mlp",
-        data="mnist",
-        path=str(options.data),
-        epochs=options.epochs,
-        lr=lr,
-        seed=seed,
-        threads=1,
-        **size,
-        **chosen,
-    )
-    samples: dict[str, Any] = {"loss": list(result.history.loss), "seconds": result.history.seconds}
-    if tuning:
-        assert result.validation is not None
-        samples["validation"] = result.validation.top1
+    notes = ""
+    try:
+        result = training.fit(
+            model="mlp",
+            data="mnist",
+            path=str(options.data),
+            epochs=options.epochs,
+            lr=lr,
+            seed=seed,
+            threads=1,
+            **size,
+            **chosen,
+        )
+    except training.TrainingError as error:
+        if not tuning:
+            raise
+        notes, samples = str(error), {"validation": 0.0}
     else:
-        weights = [p.detach() for p in result.model.parameters() if p.ndim > 1]
-        samples |= {
-            "accuracy": result.accuracy,
-            "sparsities": list(SPARSITIES),
-            "pruned": pruned(result.model, result.data),
-            "norms": [float(w.norm()) for w in weights],
-            "below 1e-3": float(
-                torch.cat([w.abs().flatten() < 1e-3 for w in weights]).double().mean()
-            ),
-        }
+        samples = measured(result, tuning)
     plain = to_plain(options)
     for name in ("data", "out", "methods", "seeds"):
         del plain[name]
@@ -133,6 +147,7 @@ def fitted(options: Options, method: str, lr: float, seed: int, tuning: bool) ->
         seed=seed,
         samples=samples,
         wall_seconds=time.perf_counter() - begun,
+        notes=notes,
     )
 
 
