@@ -97,7 +97,10 @@ def contenders(shapes: list[tuple[int, ...]]) -> dict[str, Any]:
                 [{"params": params, "region": make()}], lr=1e-6, rescale=rescale
             )
     if sum(p.numel() for p in params) < 5e7:
-        found["AdaSFW Linf, K=5"] = fw.AdaSFW([{"params": params, "region": fw.LinfBall(1.0)}])
+        for name in ("L2", "Linf", "L1"):
+            found[f"AdaSFW {name}, K=5"] = fw.AdaSFW(
+                [{"params": params, "region": REGIONS[name]()}], lr=1e-6
+            )
     return found
 
 

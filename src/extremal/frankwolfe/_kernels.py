@@ -47,6 +47,46 @@ def fused_step(
     return True
 
 
+def fused_adaptive_step(
+    optimizer: Any, group: dict[str, Any], places: list[int], grads: list[Tensor]
+) -> bool:
+    """Make the AdaSFW or AdamSFW step of one group; False if it needs the general code."""
+    kind = KINDS.get(type(group["region"]).__name__, len(KINDS))
+    if kind > 2 or not _available(False):
+        return False
+    params = [group["params"][i] for i in places]
+    if not all(_plain(p, g) for p, g in zip(params, grads, strict=True)):
+        return False
+    states = [optimizer._memory(group, p) for p in params]
+    held = [[s[name] for s in states] for name in ("momentum_buffer", "sum")]
+    held.append([s.get("most", s["sum"]) for s in states])
+    if any(t.stride() != p.stride() for row in held for t, p in zip(row, params, strict=True)):
+        return False
+    where = np.array([[t.data_ptr() for t in row] for row in (params, grads, *held)], np.int64)
+    sizes = np.array([p.numel() for p in params], dtype=np.int64)
+    radii = np.array(
+        [
+            group["sized"][i]._size(tuple(p.shape) or (1,))
+            for i, p in zip(places, params, strict=True)
+        ]
+    )
+    totals = np.zeros(len(params))
+    loops = _compiled()
+    _spread(lambda low, high: loops.squares(low, high, where, sizes, totals), len(params))
+    if not np.isfinite(totals).all():
+        optimizer._refuse_not_finite(group, places, torch.from_numpy(totals))
+    clip = np.array(group["clip"] or (0.0, np.inf))
+    betas = np.array(group["betas"] or (-1.0, -1.0))
+    _spread(
+        lambda low, high: loops.adaptive(
+            low, high, where, sizes, radii, kind, int(group["inner_steps"]), float(group["lr"]),
+            float(group["delta"]), clip, float(group["cap"]), betas,
+        ),
+        len(params),
+    )  # fmt: skip
+    return True
+
+
 @functools.cache
 def _available(demanded: bool) -> bool:
     if demanded:

@@ -238,7 +238,8 @@ def first(
                         word = eights[w]
                         while word != 0:
                             i = 8 * w + (_trailing_zeros(word) >> 3)
-                            keys[room], xs[room] = bb[i], xb[i]
+                            keys[room] = bb[i]
+                            xs[room] = xb[i] if needs_x else np.float32(0)
                             room += 1
                             word &= word - np.uint64(1)
                 else:
@@ -368,3 +369,156 @@ def tied(where, n, key, many, move, kind):
             else:
                 x[i] += move if m[i] < 0 else -move
             many -= 1
+
+
+@njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy")
+@no_type_check
+def squares(low, high, where, sizes, totals):
+    """Store the sum of g^2 of tensors low..high."""
+    for j in range(low, high):
+        g = carray(_floats(where[1, j]), (sizes[j],))
+        total = 0.0
+        for start in range(0, g.size, _BLOCK):
+            gb = g[start : min(start + _BLOCK, g.size)]
+            part = np.float32(0)
+            for i in range(gb.size):
+                part += gb[i] * gb[i]
+            total += part
+        totals[j] = total
+
+
+@njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy")
+@no_type_check
+def adaptive(
+    low, high, where, sizes, radii, kind, inner_steps, eta, delta, clip, cap, betas
+):  # fmt: skip
+    """Make the whole AdaSFW (betas[0] < 0) or AdamSFW step of tensors low..high, one at a time.
+
+    `where` holds the addresses of x, g, the direction d, the sum of squares and its largest value
+    so far. A pass applies the last inner step, whose vertex is recomputed from y, and sums what
+    the next one needs: K + 1 passes over a tensor, which stays in the cache if it fits.
+    """
+    most = 0
+    for j in range(low, high):
+        most = max(most, sizes[j])
+    metric, point = np.empty(most, dtype=np.float32), np.empty(most, dtype=np.float32)
+    row = np.empty(_BLOCK, dtype=np.float32)
+    row_bits = row.view(np.int32)
+    adam = betas[0] >= 0
+    one, two = np.float32(betas[0]), np.float32(betas[1])
+    small, least, largest = np.float32(delta), np.float32(clip[0]), np.float32(clip[1])
+    inverse = np.float32(1.0 / eta)
+    unit = np.float32(1.0)
+    for j in range(low, high):
+        n = sizes[j]
+        x = carray(_floats(where[0, j]), (n,))
+        g = carray(_floats(where[1, j]), (n,))
+        d = carray(_floats(where[2, j]), (n,))
+        s = carray(_floats(where[3, j]), (n,))
+        peak = carray(_floats(where[4, j]), (n,))
+        r = np.float32(radii[j])
+        step = np.float32(0)
+        scale = np.float32(0)
+        corner, push = -1, np.float32(0)
+        alive = False
+        for round_ in range(inner_steps + 1):
+            qq = qy = yy = yq = hq = dd = 0.0
+            top, where_top = np.int32(-1), 0
+            back = unit - step
+            for start in range(0, n, _BLOCK):
+                stop = min(start + _BLOCK, n)
+                xb, db, hb, yb = x[start:stop], d[start:stop], metric[start:stop], point[start:stop]
+                if round_ == 0:
+                    gb, sb, pb = g[start:stop], s[start:stop], peak[start:stop]
+                    part = np.float32(0)
+                    if adam:
+                        for i in range(xb.size):
+                            db[i] += (unit - one) * (gb[i] - db[i])
+                            sb[i] = two * sb[i] + (unit - two) * gb[i] * gb[i]
+                            pb[i] = max(pb[i], sb[i])
+                            hb[i] = min(max(math.sqrt(pb[i]) + small, least), largest)
+                            yb[i] = xb[i]
+                            part += db[i] * db[i]
+                    else:
+                        for i in range(xb.size):
+                            db[i] = gb[i]
+                            sb[i] += gb[i] * gb[i]
+                            hb[i] = min(max(math.sqrt(sb[i]) + small, least), largest)
+                            yb[i] = xb[i]
+                            part += db[i] * db[i]
+                    dd += part
+                elif kind == 0:
+                    for i in range(xb.size):
+                        q = db[i] + hb[i] * (yb[i] - xb[i]) * inverse
+                        yb[i] = back * yb[i] + step * scale * q
+                elif kind == 1:
+                    for i in range(xb.size):
+                        q = db[i] + hb[i] * (yb[i] - xb[i]) * inverse
+                        yb[i] = back * yb[i] + (step * r if q < 0 else -step * r)
+                else:
+                    for i in range(xb.size):
+                        yb[i] = back * yb[i]
+                    if start <= corner < stop:
+                        yb[corner - start] += push
+                if round_ == inner_steps:
+                    for i in range(xb.size):
+                        xb[i] = yb[i]
+                    continue
+                a = b = c = e = f = np.float32(0)
+                if kind == 0:
+                    for i in range(xb.size):
+                        q = db[i] + hb[i] * (yb[i] - xb[i]) * inverse
+                        hy = hb[i] * yb[i]
+                        a += q * q
+                        b += q * yb[i]
+                        c += hy * yb[i]
+                        e += hy * q
+                        f += hb[i] * q * q
+                elif kind == 1:
+                    for i in range(xb.size):
+                        q = db[i] + hb[i] * (yb[i] - xb[i]) * inverse
+                        away = yb[i] - (r if q < 0 else -r)
+                        b += q * away
+                        c += hb[i] * away * away
+                else:
+                    best = np.int32(-1)
+                    for i in range(xb.size):
+                        q = db[i] + hb[i] * (yb[i] - xb[i]) * inverse
+                        row[i] = q
+                        b += q * yb[i]
+                        c += hb[i] * yb[i] * yb[i]
+                    for i in range(xb.size):
+                        best = max(best, np.int32(row_bits[i] & _ABS))
+                    if best > top:
+                        top, where_top = best, start
+                qq += a
+                qy += b
+                yy += c
+                yq += e
+                hq += f
+            if round_ == inner_steps:
+                break
+            if round_ == 0:
+                alive = dd > 0
+            gain, below = qy, yy
+            if kind == 0:
+                ratio = r / math.sqrt(qq) if qq > 0 else 0.0
+                scale = np.float32(-ratio)
+                gain += ratio * qq
+                below += 2 * ratio * yq + ratio * ratio * hq
+            elif kind == 2:
+                corner, value = where_top, np.float32(0)
+                for i in range(where_top, min(where_top + _BLOCK, n)):
+                    q = d[i] + metric[i] * (point[i] - x[i]) * inverse
+                    if abs(q) > abs(value) or i == where_top:
+                        corner, value = i, q
+                v = r if value < 0 else -r
+                gain -= value * v
+                below += metric[corner] * v * (v - 2 * point[corner])
+            step = np.float32(0)
+            if alive and below > 0:
+                step = np.float32(min(max(0.0, eta * gain / below), cap))
+            if kind == 2:
+                push = step * np.float32(v)
+            if kind == 0 and qq == 0:
+                step = np.float32(0)
