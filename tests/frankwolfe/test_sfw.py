@@ -220,6 +220,63 @@ def test_fused_and_plain_steps_agree(region, rescale):
         np.testing.assert_allclose(one, two, atol=2e-6)
 
 
+def uneven(kind):
+    """Gradients of which a sample says little."""
+    g = torch.randn(300, 400, generator=torch.Generator().manual_seed(1))
+    if kind == "mostly-zero":
+        return g * (torch.arange(300) % 97 == 0)[:, None]
+    if kind == "rows-of-all-sizes":
+        return g * 10.0 ** torch.linspace(-12, 12, 300)[:, None]
+    if kind == "few-values":
+        return g.round()
+    return g.flatten().sort().values.reshape(300, 400)
+
+
+@pytest.mark.parametrize("kind", ["mostly-zero", "rows-of-all-sizes", "few-values", "sorted"])
+@pytest.mark.parametrize("k", [1, 700, 60_000, 119_999])
+def test_fused_steps_find_the_largest_where_a_sample_misleads(kind, k):
+    pytest.importorskip("numba")
+    for make in (fw.KSparse, fw.KSupport):
+        found = []
+        for fused in (False, True):
+            p = nn.Parameter(torch.zeros(300, 400))
+            p.grad = uneven(kind)
+            optimizer = over(make(1.0, k=k), lr=0.5, rescale="none", fused=fused)([p])
+            optimizer.step()
+            optimizer.step()
+            found.append(p.detach())
+        torch.testing.assert_close(*found, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("region", KERNELS[:3], ids=str)
+@pytest.mark.parametrize("options", [{}, {"clip": (0.5, 2.0), "cap": 0.3}], ids=["plain", "clip"])
+@pytest.mark.parametrize("make", [fw.AdaSFW, fw.AdamSFW])
+def test_fused_and_plain_adaptive_steps_agree(make, region, options):
+    pytest.importorskip("numba")
+    shapes = [(40, 1000), (3,), (16, 8, 3, 3), (1,), ()]
+    results = []
+    for fused in (False, True):
+        params = [nn.Parameter(torch.zeros(s)) for s in shapes]
+        groups = [{"params": params, "region": region}]
+        optimizer = make(groups, lr=0.1, inner_steps=3, fused=fused, **options)
+        drive(optimizer, params, gradients(shapes, 4))
+        results.append([p.detach().clone() for p in params])
+        assert all(bool(region.contains(p.detach().reshape(-1), 1e-6)) for p in params)
+    for one, two in zip(*results, strict=True):
+        # A vertex of the maximum norm changes sign where q is 0 up to rounding.
+        assert float((one - two).norm()) <= 2e-3 * float(one.norm()) + 1e-7
+
+
+def test_a_bad_gradient_moves_nothing_in_fused_adaptive_steps():
+    pytest.importorskip("numba")
+    params = [nn.Parameter(torch.zeros(5)), nn.Parameter(torch.zeros(5))]
+    params[0].grad, params[1].grad = torch.ones(5), torch.full((5,), float("nan"))
+    optimizer = fw.AdaSFW([{"params": params, "region": fw.L2Ball(1.0)}])
+    with pytest.raises(fw.FrankWolfeError, match="parameter 1"):
+        optimizer.step()
+    assert not any(p.detach().any() for p in params)
+
+
 def test_the_number_of_threads_changes_no_bit():
     pytest.importorskip("numba")
     grads = gradients([(300, 400)], 4)
