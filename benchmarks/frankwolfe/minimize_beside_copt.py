@@ -10,8 +10,9 @@ Fairness: logistic regression over an L1 ball, float64, one thread, the same sta
           Solvers take turns, three repeats, the least time counts; iterates do not depend on them.
           The least value is known to 1e-12 from a certified run. Time that goes into recording is
           not counted for either.
-Note:     copt 0.9.2 is imported from the folder of a second environment, because its pins clash;
-          chop has no release on the package index under its own name, so it is not compared.
+Note:     copt 0.9.2 is imported from the folder of a second environment, because its pins clash.
+          chop (chop-pytorch 0.0.3.1) imports torchvision before its solvers, which this project
+          does not have; it is not compared.
 """
 
 import lzma
