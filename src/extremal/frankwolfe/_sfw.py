@@ -244,7 +244,7 @@ class SFW(RegionOptimizer):
         g = g / torch.where(top > 0, top, torch.ones_like(top))
         state = self.state[p]
         if "basis" in state:
-            state["basis"] = Subspace.round(g, state["basis"])
+            state["basis"] = Subspace.follow(g, state["basis"], self._steps)
         else:
             state["basis"] = Subspace.cold(g, k)
         u, inner = Subspace.top(g, state["basis"], k)
