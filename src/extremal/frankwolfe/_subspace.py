@@ -2,7 +2,8 @@
 
 One step is two rounds (more at first) of block power iteration, U <- orth(G (G' U)), with a few
 columns to spare, and a rotation to the principal directions inside U. Any U gives feasible
-vertices, whose value can be below the best. Source: arXiv:2205.11921, with the warm start instead of ten cold rounds.
+vertices, whose value can be below the best. Source: arXiv:2205.11921, with the warm start instead
+of ten cold rounds.
 """
 
 import torch
