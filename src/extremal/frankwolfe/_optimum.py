@@ -271,8 +271,10 @@ def write_optimum_report(folder: Path, found: Optimum) -> Path | None:
     """Write `report.html`; without matplotlib or jinja2 there is none."""
     if not (importlib.util.find_spec("matplotlib") and importlib.util.find_spec("jinja2")):
         return None
+    row = found.table()
+    summary = Table(["", ""], [[n, c] for n, c in zip(row.columns, row.rows[0], strict=True)])
     sections: list[Section] = [
-        found.table(),
+        summary,
         Picture(_course(found), "Duality gap and value above the best bound, by iteration."),
         found.iterations(),
     ]
