@@ -180,6 +180,8 @@ class _Step:
         )  # fmt: skip
         total = np.add.reduceat(sums, ranges[:-1], axis=0)
         if not np.isfinite(total[:, 0]).all():
+            for m in self.buffers:  # they have taken it in; a caller who goes on starts anew
+                m.zero_()
             self.optimizer._refuse_not_finite(
                 self.group, self.places, torch.from_numpy(total[:, 0].copy())
             )

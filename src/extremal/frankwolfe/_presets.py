@@ -4,6 +4,8 @@ Muon with weight decay w and learning rate lr is stochastic Frank-Wolfe with ste
 spectral ball of radius s / w, s its shape factor; a test repeats this. Scion is the same with one
 region for each kind of layer. Sources: Jordan et al. 2024; Pethick et al., arXiv:2502.07529.
 """
+# pyright: reportPrivateImportUsage=false
+# The _foreach functions are torch's own way to treat many tensors at once.
 
 import math
 from typing import Any

@@ -325,6 +325,8 @@ class SFW(RegionOptimizer):
             state = self.state[p]
             if "clipped" not in state:
                 state["clipped"] = torch.zeros((), dtype=torch.float32, device=p.device)
+            if hasattr(s, "full_tensor"):  # of a sharded parameter: the same on every rank
+                s = s.full_tensor()  # type: ignore[attr-defined]
             state["clipped"] += (s > 1).float()
 
     def _joint(self, group: dict[str, Any], params: list[Tensor], buffers: list[Tensor]) -> None:
