@@ -277,6 +277,16 @@ def test_a_bad_gradient_moves_nothing_in_fused_adaptive_steps():
     assert not any(p.detach().any() for p in params)
 
 
+@pytest.mark.parametrize("fused", [None, False])
+def test_an_adaptive_schedule_may_end_at_zero(fused):
+    p = nn.Parameter(torch.full((5,), 0.1))
+    optimizer = fw.AdaSFW([{"params": [p], "region": fw.L2Ball(1.0)}], fused=fused)
+    optimizer.param_groups[0]["lr"] = 0.0
+    p.grad = torch.ones(5)
+    optimizer.step()
+    assert torch.equal(p.detach(), torch.full((5,), 0.1))
+
+
 def test_the_number_of_threads_changes_no_bit():
     pytest.importorskip("numba")
     grads = gradients([(300, 400)], 4)

@@ -88,7 +88,7 @@ class AdaSFW(RegionOptimizer):
             raise ValueError(f"free={group['free']!r} is unknown; choose {', '.join(FREE)}.")
 
     def _region_step(self, group: dict[str, Any], places: list[int], grads: list[Tensor]) -> None:
-        if group["fused"] is not False and not group["joint"]:
+        if group["fused"] is not False and not group["joint"] and group["lr"] > 0:
             from ._kernels import fused_adaptive_step
 
             if fused_adaptive_step(self, group, places, grads):
@@ -96,6 +96,8 @@ class AdaSFW(RegionOptimizer):
         self._refuse_not_finite(group, places, list(torch._foreach_norm(grads)))
         params = [group["params"][i] for i in places]
         directions = [self._direction(group, p, g) for p, g in zip(params, grads, strict=True)]
+        if group["lr"] == 0:  # where a schedule ends
+            return
         metrics = [self._metric(group, p) for p in params]
         if group["joint"]:
             x = together(params)
