@@ -118,7 +118,9 @@ def subspace(options: Options) -> dict[str, Any]:
         noise = torch.randn(m, n, generator=generator) / (m * n) ** 0.5
         average.lerp_(signal + noise, 0.1)
         start = time.perf_counter()
-        basis = Subspace.cold(average, k) if basis is None else Subspace.follow(average, basis, step)
+        basis = (
+            Subspace.cold(average, k) if basis is None else Subspace.follow(average, basis, step)
+        )
         u, inner = Subspace.top(average, basis, k)
         vertex = -(u @ (inner / inner.norm()))
         seconds = time.perf_counter() - start
