@@ -13,6 +13,7 @@ from extremal import frankwolfe as fw
 from extremal.frankwolfe._config import Config
 from extremal.frankwolfe._estimators import Metric
 from extremal.frankwolfe._minimize import stochastic
+from extremal.frankwolfe._regions import Oracle
 from extremal.lab import RunError
 
 F_STAR = 0.1301665613  # breast cancer, standardised, no intercept, L1 radius 5
@@ -376,7 +377,26 @@ def test_refusals(call, text):
 def test_what_nobody_could_check_is_not_written(tmp_path):
     with pytest.raises(fw.FrankWolfeError, match="could not be checked"):
         fw.minimize(lambda x: CORNER(x), fw.L1Ball(1.0), shape=(3,), out=tmp_path / "o")
-    hull = fw.Hull(np.vstack([np.eye(3), -np.eye(3)]))
-    assert fw.minimize(CORNER, hull, gap=1e-8).status == "optimal"
+    oracle = Oracle(fw.L1Ball(1.0).lmo)
+    assert fw.minimize(CORNER, oracle, iterations=200, gap=1e-3).status == "optimal"
     with pytest.raises(fw.FrankWolfeError, match="no certificate"):
-        fw.minimize(CORNER, hull).save(tmp_path)
+        fw.minimize(CORNER, oracle, gap=1e-3).save(tmp_path)
+
+
+def test_sliding_keeps_its_bound_and_spares_gradients(cancer):
+    model, region = fw.LogisticLoss(*cancer), fw.L1Ball(5.0)
+    whole = fw.minimize(model, region, method="scgs", batch_size=model.n, iterations=60, gap=1e-9)
+    constant = 7.5 * model.lipschitz() * region.diameter((30,)) ** 2  # Lan and Zhou, theorem 2.2
+    for row in whole.trace[1:]:
+        k = row.iteration
+        assert row.value - F_STAR <= constant / ((k + 1) * (k + 2))
+    assert whole.lmo_calls > whole.gradients
+    part = fw.minimize(model, region, method="scgs", batch_size=5, passes=30.0, iterations=1000)
+    assert part.value - F_STAR < 0.1 < part.trace[0].value - F_STAR
+    assert part.gradients <= 32
+
+
+@pytest.mark.parametrize("options", [{"adaptive": True}, {"step": "fixed"}])
+def test_sliding_has_its_own_steps(options):
+    with pytest.raises(ValueError, match="scgs"):
+        fw.minimize(CORNER, fw.L1Ball(1.0), method="scgs", **options)

@@ -21,7 +21,7 @@ from extremal import training  # noqa: E402
 )
 def test_fit_learns_over_regions(options):
     result = training.fit(model="mlp", data="digits", epochs=4, threads=1, **options)
-    assert result.accuracy > 0.6  # chance is 0.1
+    assert result.accuracy > 0.9  # 0.92 to 0.98 over seeds; chance is 0.1
 
 
 def test_a_resumed_training_repeats_the_bits(tmp_path):

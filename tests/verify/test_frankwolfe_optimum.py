@@ -18,6 +18,12 @@ Y = np.sign(X @ rng.standard_normal(6) + 0.3)
 SPD = np.eye(6) + 0.1
 M = rng.standard_normal((4, 4))
 ROWS, COLUMNS = np.divmod(np.arange(16), 4)
+POINTS = rng.standard_normal((9, 6))
+# Node 0 is out of the source's reach, and node 5 a dead end.
+EDGES = [[0, 2], [1, 2], [1, 3], [2, 4], [3, 4], [2, 5]]
+TRIANGLE = fw.Hull([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+SHORT = fw.FlowPolytope([[0, 1], [0, 1]], source=0, sink=1)
+INNER = fw.Product([SHORT, fw.L2Ball(0.1)], [(2,), (1,)])
 
 
 def over_rows(objective, region):
@@ -58,6 +64,15 @@ PROBLEMS = {
     "spectrahedron": over_matrices(fw.UnitSpectrahedron(1.0)),
     "fantope": over_matrices(fw.Fantope(k=2)),
     "birkhoff": over_matrices(fw.Birkhoff()),
+    "hull": over_rows(fw.LogisticLoss, fw.Hull(POINTS)),
+    "flow": over_rows(fw.SquaredLoss, fw.FlowPolytope(EDGES, source=1, sink=4)),
+    "product": over_rows(fw.LogisticLoss, fw.Product([fw.Birkhoff(), TRIANGLE], [(2, 2), (2,)])),
+    "nested": over_rows(
+        fw.SquaredLoss,
+        fw.Product(
+            [fw.L1Ball(0.5), fw.Product([SHORT, fw.L2Ball(0.1)], [(2,), (1,)])], [(3,), (3,)]
+        ),
+    ),
 }
 
 
@@ -214,6 +229,76 @@ def test_birkhoff_potentials_carry_the_bound(made, tmp_path, field):
         save_file(forged, folder / "solution.safetensors")
         rewrite(folder, copy.deepcopy(body))
         assert "gap" in verdict(folder).reason
+
+
+@pytest.mark.parametrize(
+    ("name", "tensor"),
+    [("hull", "weights"), ("flow", "potentials"), ("product", "1.weights"), ("product", "0.u"),
+     ("nested", "1.0.potentials")],
+)  # fmt: skip
+def test_every_witness_carries_its_part(made, tmp_path, name, tensor):
+    folder = copied(made[name], tmp_path)
+    body = claim_of(folder)
+    tensors = load_file(folder / "solution.safetensors")
+    changes = [
+        {tensor: tensors[tensor] + 1e-6 * np.eye(tensors[tensor].size)[i] * sign}
+        for sign in (-1, 1)
+        for i in ((0, -1) if tensor == "weights" else (-1,))
+    ]
+    changes += [{tensor: tensors[tensor][:-1].copy()}, {"more": tensors[tensor]}]
+    if "potentials" in tensor:  # a lower sink proves less; so does a higher source
+        source, sink = (1, 4) if name == "flow" else (0, 1)
+        nodes = np.eye(tensors[tensor].size)
+        changes[:2] = [{tensor: tensors[tensor] - 1e-6 * (nodes[sink] - nodes[source])}]
+    for change in changes:
+        save_file({**tensors, **change}, folder / "solution.safetensors")
+        rewrite(folder, copy.deepcopy(body))
+        assert verdict(folder).status == "rejected"
+    del tensors[tensor]
+    save_file(tensors, folder / "solution.safetensors")
+    rewrite(folder, copy.deepcopy(body))
+    assert "holds the tensors" in verdict(folder).reason
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("hull", lambda r: r["vertices"][0].__setitem__(0, r["vertices"][0][0] + 100.0)),
+        ("hull", lambda r: r["vertices"].pop()),
+        ("hull", lambda r: r.update(radius=1.0)),
+        ("flow", lambda r: r.update(sink=5)),
+        ("flow", lambda r: r.update(source=True)),
+        ("flow", lambda r: r["edges"].__setitem__(3, [4, 1])),
+        ("flow", lambda r: r["edges"].__setitem__(5, [2, 6])),
+        ("flow", lambda r: r["edges"].__setitem__(5, [2, 1.0])),
+        ("flow", lambda r: r["edges"].__setitem__(5, [2, 1])),
+        ("flow", lambda r: r["edges"].pop()),
+        ("product", lambda r: r["shapes"].pop()),
+        ("product", lambda r: r["shapes"].__setitem__(1, [3])),
+        ("product", lambda r: r["shapes"].__setitem__(1, [-2])),
+        ("product", lambda r: r["regions"].__setitem__(0, 3)),
+        ("product", lambda r: r.update(regions=[])),
+        ("nested", lambda r: r["regions"][0].update(radius=0.499)),
+        ("nested", lambda r: r["regions"][1]["regions"][1].update(radius=0.0999)),
+    ],
+)
+def test_rejects_a_changed_composite_region(made, tmp_path, name, change):
+    folder = copied(made[name], tmp_path)
+    body = claim_of(folder)
+    change(body["parts"][0]["claim"]["region"])
+    (folder / "certificate.json").write_text(json.dumps(body))
+    assert verdict(folder).status == "rejected"
+
+
+def test_a_product_nested_without_end_is_rejected(made, tmp_path):
+    folder = copied(made["product"], tmp_path)
+    body = claim_of(folder)
+    region = body["parts"][0]["claim"]["region"]
+    for _ in range(12):
+        region = {"region": "Product", "regions": [region], "shapes": [[6]]}
+    body["parts"][0]["claim"]["region"] = region
+    (folder / "certificate.json").write_text(json.dumps(body))
+    assert "too deeply" in verdict(folder).reason
 
 
 def test_sparse_rows_give_the_same_claim(tmp_path):

@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from ._estimating import MSFW, ORGFW, SPIDERFW, SVRF, OneSFW
     from ._newton_schulz import polar
     from ._optimizer import RegionOptimizer
-    from ._presets import Muon, Scion, scion_init_, scion_regions
+    from ._presets import Muon, Scion, ScionLight, scion_init_, scion_regions
     from ._projected import ProjectedAdam, ProjectedSGD
     from ._regions_for import regions_for
     from ._sfw import SFW
@@ -75,6 +75,7 @@ _TORCH = {
     "ProjectedSGD": "_projected",
     "RegionOptimizer": "_optimizer",
     "Scion": "_presets",
+    "ScionLight": "_presets",
     "polar": "_newton_schulz",
     "regions_for": "_regions_for",
     "scion_init_": "_presets",
@@ -127,6 +128,7 @@ __all__ = [
     "RegionOptimizer",
     "RowNorm",
     "Scion",
+    "ScionLight",
     "Sign",
     "Simplex",
     "SizeWarning",

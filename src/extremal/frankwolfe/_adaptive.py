@@ -31,6 +31,8 @@ class AdaSFW(RegionOptimizer):
         free_lr: Its learning rate; by default `lr`.
         free_momentum: Its momentum, for "sgd".
         free_weight_decay: Its weight decay.
+        fused: False never uses the compiled CPU step, which serves L2, maximum-norm and L1 balls.
+        betas: Of the averages of `AdamSFW`; None for AdaGrad's sum.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class AdaSFW(RegionOptimizer):
         free_lr: float | int | None = None,
         free_momentum: float | int = 0.9,
         free_weight_decay: float | int = 0.0,
+        fused: bool | None = None,
         betas: tuple[float, float] | None = None,
     ) -> None:
         """See the class."""
@@ -59,6 +62,7 @@ class AdaSFW(RegionOptimizer):
                 "clip": clip,
                 "cap": cap,
                 "betas": betas,
+                "fused": fused,
                 "free": free,
                 "free_lr": free_lr,
                 "free_momentum": free_momentum,
@@ -84,9 +88,16 @@ class AdaSFW(RegionOptimizer):
             raise ValueError(f"free={group['free']!r} is unknown; choose {', '.join(FREE)}.")
 
     def _region_step(self, group: dict[str, Any], places: list[int], grads: list[Tensor]) -> None:
+        if group["fused"] is not False and not group["joint"] and group["lr"] > 0:
+            from ._kernels import fused_adaptive_step
+
+            if fused_adaptive_step(self, group, places, grads):
+                return
         self._refuse_not_finite(group, places, list(torch._foreach_norm(grads)))
         params = [group["params"][i] for i in places]
         directions = [self._direction(group, p, g) for p, g in zip(params, grads, strict=True)]
+        if group["lr"] == 0:  # where a schedule ends
+            return
         metrics = [self._metric(group, p) for p in params]
         if group["joint"]:
             x = together(params)
@@ -96,20 +107,23 @@ class AdaSFW(RegionOptimizer):
         for i, p, d, h in zip(places, params, directions, metrics, strict=True):
             p.copy_(_inner(group, group["sized"][i], p, d, h))
 
-    def _direction(self, group: dict[str, Any], p: Tensor, g: Tensor) -> Tensor:
+    def _memory(self, group: dict[str, Any], p: Tensor) -> dict[str, Any]:
+        """The state of a parameter; made at its first step."""
         state = self.state[p]
         if "sum" not in state:
-            state["sum"] = torch.zeros_like(
-                p, dtype=torch.float32 if p.element_size() < 4 else None
-            )
+            dtype = torch.float32 if p.element_size() < 4 else p.dtype
+            state["sum"] = torch.zeros_like(p, dtype=dtype)
+            state["momentum_buffer"] = torch.zeros_like(p, dtype=dtype)
             if group["betas"] is not None:
-                state["most"] = torch.zeros_like(state["sum"])
-                state["momentum_buffer"] = torch.zeros_like(state["sum"])
+                state["most"] = torch.zeros_like(p, dtype=dtype)
+        return state
+
+    def _direction(self, group: dict[str, Any], p: Tensor, g: Tensor) -> Tensor:
+        state = self._memory(group, p)
         g = g.to(state["sum"].dtype)
         if group["betas"] is None:
             state["sum"].addcmul_(g, g)
-            state["momentum_buffer"] = g.clone()
-            return g
+            return state["momentum_buffer"].copy_(g)
         one, two = group["betas"]
         state["momentum_buffer"].lerp_(g, 1 - one)
         state["sum"].mul_(two).addcmul_(g, g, value=1 - two)

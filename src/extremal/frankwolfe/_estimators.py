@@ -14,7 +14,7 @@ import numpy as np
 from ._objectives import LinearModel
 from ._region import Region
 
-STOCHASTIC = ("sfw", "msfw", "svrf", "spider", "1-sfw", "orgfw", "csfw", "saga")
+STOCHASTIC = ("sfw", "msfw", "svrf", "spider", "1-sfw", "orgfw", "csfw", "saga", "scgs")
 
 
 @dataclass
@@ -49,7 +49,7 @@ class Estimator:
             self._d = first
             return first
         new = self._part(x, batch)
-        if method == "sfw":
+        if method in ("sfw", "scgs"):
             before = new
         elif method == "msfw":
             rho = min(1.0, 4.0 / (t + 9.0) ** (2 / 3))

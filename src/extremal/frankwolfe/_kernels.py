@@ -5,15 +5,14 @@ That is 24 bytes a parameter, 28 with gradient rescaling; SGD with momentum move
 cut into chunks, and sums are taken chunk by chunk in a fixed order, so that the number of threads
 does not change a bit of the result.
 
-For the k largest entries, a bracket around the last threshold is counted while m is updated; the
-exact threshold is found among the few entries inside it, or among all where it has left the
-bracket. Absolute values are compared as integers, which orders floats the same way and lets the
-compiler vectorise.
+For the k largest entries, a sample brackets the threshold before m is updated; the update lists
+the few entries inside the bracket, among which the exact threshold is found, and sums those above.
+Where the bracket missed, the tensor is searched whole. Absolute values are compared as integers,
+which orders floats the same way and lets the compiler vectorise.
 """
 
 import functools
 import importlib.util
-import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
@@ -27,7 +26,8 @@ from extremal.lab import require
 
 KINDS = {"L2Ball": 0, "LinfBall": 1, "Sign": 1, "L1Ball": 2, "KSparse": 3, "KSupport": 4}
 _CHUNK = 1 << 15
-_NEVER = 0x7FFFFFFF  # above every finite float's bits
+_BLOCK = 1024  # as in _loops
+_SMALL = 4096
 
 
 def fused_step(
@@ -44,6 +44,46 @@ def fused_step(
     if not all(m.stride() == p.stride() for m, p in zip(buffers, params, strict=True)):
         return False
     _Step(optimizer, group, kind, places, params, grads, buffers, keeps, takes).run()
+    return True
+
+
+def fused_adaptive_step(
+    optimizer: Any, group: dict[str, Any], places: list[int], grads: list[Tensor]
+) -> bool:
+    """Make the AdaSFW or AdamSFW step of one group; False if it needs the general code."""
+    kind = KINDS.get(type(group["region"]).__name__, len(KINDS))
+    if kind > 2 or not _available(False):
+        return False
+    params = [group["params"][i] for i in places]
+    if not all(_plain(p, g) for p, g in zip(params, grads, strict=True)):
+        return False
+    states = [optimizer._memory(group, p) for p in params]
+    held = [[s[name] for s in states] for name in ("momentum_buffer", "sum")]
+    held.append([s.get("most", s["sum"]) for s in states])
+    if any(t.stride() != p.stride() for row in held for t, p in zip(row, params, strict=True)):
+        return False
+    where = np.array([[t.data_ptr() for t in row] for row in (params, grads, *held)], np.int64)
+    sizes = np.array([p.numel() for p in params], dtype=np.int64)
+    radii = np.array(
+        [
+            group["sized"][i]._size(tuple(p.shape) or (1,))
+            for i, p in zip(places, params, strict=True)
+        ]
+    )
+    totals = np.zeros(len(params))
+    loops = _compiled()
+    _spread(lambda low, high: loops.squares(low, high, where, sizes, totals), len(params))
+    if not np.isfinite(totals).all():
+        optimizer._refuse_not_finite(group, places, torch.from_numpy(totals))
+    clip = np.array(group["clip"] or (0.0, np.inf))
+    betas = np.array(group["betas"] or (-1.0, -1.0))
+    _spread(
+        lambda low, high: loops.adaptive(
+            low, high, where, sizes, radii, kind, int(group["inner_steps"]), float(group["lr"]),
+            float(group["delta"]), clip, float(group["cap"]), betas,
+        ),
+        len(params),
+    )  # fmt: skip
     return True
 
 
@@ -110,75 +150,86 @@ class _Step:
 
     def run(self) -> None:
         """Update averages, choose lengths, move."""
-        first, second, gather, weigh = _compiled()
-        tensor, begin, end = self.chunks
+        loops = _compiled()
+        tensor, begin, end, ranges, rooms = self.chunks
+        chunks, n = len(tensor), len(self.params)
         needs_x = self.group["rescale"] == "gradient"
-        guesses = self._guesses()
-        sums = np.zeros((len(tensor), 4))
-        tops = np.zeros((len(tensor), 2), dtype=np.int64)
+        sizes = np.array([p.numel() for p in self.params], dtype=np.int64)
+        counts = brackets = np.zeros((1, 2), dtype=np.int64)
+        keys, xs = np.zeros(1, dtype=np.int32), np.zeros(1, dtype=np.float32)
+        if self.kind >= 3:
+            counts = np.array([r.k for r in self.regions], dtype=np.int64)
+            brackets = np.zeros((n, 2), dtype=np.int64)
+            keys, xs = np.empty(rooms[-1], np.int32), np.empty(rooms[-1], np.float32)
+            _spread(
+                lambda low, high: loops.guess(
+                    low, high, self.where, sizes, counts, self.keeps, self.takes, brackets
+                ),
+                n,
+            )
+        else:
+            brackets = np.zeros((n, 2), dtype=np.int64)
+        sums = np.zeros((chunks, 5))
+        tops = np.zeros((chunks, 2), dtype=np.int64)
         _spread(
-            lambda low, high: first(
-                low, high, tensor, begin, end, self.where, self.keeps, self.takes, guesses,
-                self.kind, needs_x, sums, tops,
+            lambda low, high: loops.first(
+                low, high, tensor, begin, end, self.where, self.keeps, self.takes, brackets,
+                self.kind, needs_x, sums, tops, rooms, keys, xs,
             ),
-            len(tensor),
+            chunks,
         )  # fmt: skip
-        total = np.zeros((len(self.params), 4))
-        np.add.at(total, tensor, sums)
+        total = np.add.reduceat(sums, ranges[:-1], axis=0)
         if not np.isfinite(total[:, 0]).all():
+            for m in self.buffers:  # they have taken it in; a caller who goes on starts anew
+                m.zero_()
             self.optimizer._refuse_not_finite(
                 self.group, self.places, torch.from_numpy(total[:, 0].copy())
             )
-        n = len(self.params)
         norm = np.sqrt(total[:, 0])
         inner = np.zeros(n)  # <v, x> / size
         length = np.ones(n)  # |v| / size
         factor = np.zeros(n)  # v = factor m, where it is a multiple
-        threshold = np.zeros(n, dtype=np.int64)
-        extra: list[tuple[int, Any]] = []
+        levels, ties = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64)
         safe = np.where(norm > 0, norm, 1.0)
+        corners: list[tuple[int, int, float]] = []
         if self.kind == 0:
             factor, inner = -1.0 / safe, -total[:, 2] / safe
         elif self.kind == 1:
-            counts = np.array([p.numel() for p in self.params], dtype=np.float64)
-            length, inner = np.sqrt(counts), -total[:, 3]
+            length, inner = np.sqrt(sizes), -total[:, 3]
         elif self.kind == 2:
             for j in range(n):
-                mine = np.flatnonzero(tensor == j)
-                best = mine[int(tops[mine, 0].argmax())]
-                at = begin[best] + int(tops[best, 1])
+                best = ranges[j] + int(tops[ranges[j] : ranges[j + 1], 0].argmax())
+                at = int(begin[best] + tops[best, 1])
                 sign = -1.0 if float(_flat(self.buffers[j])[at]) >= 0 else 1.0
                 inner[j] = sign * float(_flat(self.params[j])[at])
-                extra.append((j, (np.array([at]), np.array([sign]))))
+                corners.append((j, at, sign))
         else:
-            counts = np.zeros((n, 2), dtype=np.int64)
-            np.add.at(counts, tensor, tops)
-            found = _mapped(lambda j: self._top(j, counts[j], guesses[j], gather, weigh), n)
-            for j, (level, ties, square, product) in enumerate(found):
-                threshold[j] = level
-                if ties is not None:
-                    extra.append((j, ties))
-                if self.kind == 3:
-                    length[j], inner[j] = math.sqrt(self.regions[j].k), product
-                else:
-                    root = math.sqrt(square) if square > 0 else 1.0
-                    factor[j], inner[j] = -1.0 / root, product / root
+            _spread(
+                lambda low, high: loops.select(
+                    low, high, ranges, self.where, sizes, counts, tops, rooms, keys, xs,
+                    total, levels, ties,
+                ),
+                n,
+            )  # fmt: skip
+            if self.kind == 3:
+                length, inner = np.sqrt(counts), -total[:, 3]
+            else:
+                root = np.sqrt(np.where(total[:, 4] > 0, total[:, 4], 1.0))
+                factor, inner = -1.0 / root, -total[:, 2] / root
         steps = self._lengths(norm, self.size * length, self.size * inner, total[:, 1])
         keep = (1.0 - steps).astype(np.float32)
         move = (steps * self.size * (factor if self.kind in (0, 4) else 1.0)).astype(np.float32)
         _spread(
-            lambda low, high: second(
-                low, high, tensor, begin, end, self.where, keep, move, threshold, self.kind
+            lambda low, high: loops.second(
+                low, high, tensor, begin, end, self.where, keep, move, levels, self.kind
             ),
-            len(tensor),
+            chunks,
         )
-        for j, (at, values) in extra:
-            x = _flat(self.params[j])
-            m = _flat(self.buffers[j])
-            if self.kind == 4:
-                x[at] += move[j] * m[at]
-            else:
-                x[at] += (move[j] * values).astype(np.float32)
+        for j, at, sign in corners:
+            _flat(self.params[j])[at] += np.float32(move[j] * sign)
+        for j in np.flatnonzero(ties):
+            place = np.ascontiguousarray(self.where[:, j])
+            loops.tied(place, sizes[j], levels[j] - 1, ties[j], move[j], self.kind)
 
     def _lengths(
         self, norm: np.ndarray, v: np.ndarray, vx: np.ndarray, xx: np.ndarray
@@ -207,51 +258,6 @@ class _Step:
                     state["clipped"] += 1.0
         return np.minimum(raw, 1.0)
 
-    def _guesses(self) -> np.ndarray:
-        guesses = np.zeros((len(self.params), 2), dtype=np.int64)
-        guesses[:, 1] = _NEVER
-        if self.kind >= 3:
-            for j, p in enumerate(self.params):
-                known = self.optimizer.state[p].get("threshold")
-                if known is not None:
-                    for side, factor in enumerate((0.97, 1.03)):
-                        guesses[j, side] = int(np.float32(factor * float(known)).view(np.int32))
-        return guesses
-
-    def _top(
-        self, j: int, counts: np.ndarray, guesses: np.ndarray, gather: Any, weigh: Any
-    ) -> tuple[int, Any, float, float]:
-        """Threshold of the k largest, ties to add by hand, sum of squares, <v, x> over them."""
-        k, n = self.regions[j].k, self.params[j].numel()
-        guess, beyond = int(guesses[0]), int(guesses[1])
-        count, over = int(counts[0]), int(counts[1])
-        if not over < k <= count:  # the threshold has left the bracket
-            guess, beyond, count, over = 0, _NEVER, n, 0
-        keys = np.empty(count - over, dtype=np.int32)
-        got = gather(self.where[2, j], n, guess, beyond, keys)
-        assert got == len(keys)
-        level = int(np.partition(keys, count - k)[count - k])  # (k - over)-th largest of the keys
-        value = float(np.int32(level).view(np.float32))
-        self.optimizer.state[self.params[j]]["threshold"] = torch.tensor(value)
-        place, kept = self.where[:, j], level
-        chosen = over + int((keys >= level).sum())
-        ties = None
-        if chosen > k:  # among equals the lowest indices, moved one by one
-            kept = level + 1
-        square, product, signed = weigh(place[0], place[2], n, kept)
-        if chosen > k:
-            m, x = _flat(self.buffers[j]), _flat(self.params[j])
-            bits = m.view(np.int32) & 0x7FFFFFFF
-            at = np.flatnonzero(bits == level)[: k - over - int((keys > level).sum())]
-            sign = np.where(m[at] < 0, -1.0, 1.0)
-            ties = (at, -sign)
-            square += float(m[at].astype(np.float64) @ m[at])
-            product += float(m[at].astype(np.float64) @ x[at])
-            signed += float(sign @ x[at])
-        if self.kind == 3:
-            return kept, ties, float(k), -signed
-        return kept, ties, square, -product
-
 
 def _flat(t: Tensor) -> np.ndarray:
     """The entries in the order of memory, without a copy."""
@@ -259,15 +265,24 @@ def _flat(t: Tensor) -> np.ndarray:
 
 
 @functools.lru_cache(maxsize=64)
-def _cut(sizes: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Cut tensors into chunks: tensor number, first entry, one past the last."""
+def _cut(sizes: tuple[int, ...]) -> tuple[np.ndarray, ...]:
+    """Cut tensors into chunks.
+
+    Returns:
+        Of each chunk the number of its tensor, its first entry, one past the last; of each tensor
+        its first chunk; of each chunk where its list of entries near the threshold begins. The
+        last two have one number more, the end.
+    """
     rows = [
-        (j, start, min(start + _CHUNK, n))
+        (j, start, min(start + _CHUNK, n), (n if n <= _SMALL else min(_CHUNK, n - start) // 4))
         for j, n in enumerate(sizes)
         for start in range(0, n, _CHUNK)
     ]
     table = np.array(rows, dtype=np.int64)
-    return tuple(np.ascontiguousarray(table[:, i]) for i in range(3))  # type: ignore[return-value]
+    tensor, begin, end, room = (np.ascontiguousarray(table[:, i]) for i in range(4))
+    ranges = np.searchsorted(tensor, np.arange(len(sizes) + 1))
+    rooms = np.concatenate([[0], np.cumsum(room + _BLOCK)])
+    return tensor, begin, end, ranges, rooms
 
 
 @functools.cache
@@ -288,16 +303,9 @@ def _spread(work: Callable[[int, int], Any], count: int) -> None:
         future.result()
 
 
-def _mapped(work: Callable[[int], Any], count: int) -> list[Any]:
-    threads = torch.get_num_threads()
-    if threads <= 1 or count <= 1:
-        return [work(j) for j in range(count)]
-    return list(_pool(threads).map(work, range(count)))
-
-
 @functools.cache
-def _compiled() -> tuple[Any, Any, Any, Any]:
-    """The kernels; compiled once and kept on disk."""
+def _compiled() -> Any:
+    """The module of kernels, which are compiled once and kept on disk."""
     from . import _loops
 
-    return _loops.first, _loops.second, _loops.gather, _loops.weigh
+    return _loops

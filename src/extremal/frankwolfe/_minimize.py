@@ -37,6 +37,7 @@ from ._optimum import Optimum, Row, certifiable, write_optimum_report
 from ._read import read_problem
 from ._region import Ball, Region
 from ._regions import Oracle
+from ._sliding import Sliding
 from ._steps import Stepper
 
 KIND = "frankwolfe/minimize"
@@ -380,6 +381,11 @@ def stochastic(
     if config.adaptive:
         betas = (0.9, 0.999) if config.adam else None
         metric = Metric(config.inner_steps, config.eta, betas=betas)
+    sliding = Sliding(region, model.lipschitz(), x) if config.method == "scgs" else None
+    if sliding is not None and config.adaptive:
+        raise ValueError("adaptive=True replaces the step of a method, and scgs has its own.")
+    if sliding is not None and config.step != "auto":
+        raise ValueError(f"step={config.step!r}: scgs has steps of its own; leave step out.")
     every = max(1, model.n // size)
     trace: list[Row] = []
     lmo_calls, status, step = 0, "limit", 0.0
@@ -387,7 +393,7 @@ def stochastic(
     for t, batch in enumerate(islice(stream, config.iterations + 1)):
         spent = estimator.gradients / model.n
         last = t == config.iterations or (config.passes > 0 and spent >= config.passes)
-        if t % every == 0 or last:
+        if t % every == 0 or last or sliding is not None:
             value, g = model(x)
             gap = float(np.vdot(g, x - region.lmo(g)))
             seconds = time.perf_counter() - begun
@@ -401,6 +407,16 @@ def stochastic(
                 break
             if config.method == "spider":
                 estimator.refresh()
+        if sliding is not None:
+            wanted = sliding.batch_size(t, size, model.n)
+            while len(batch) < wanted:
+                batch = np.concatenate([batch, next(stream)])[:wanted]
+            d = estimator.direction(t, sliding.looks_at(t, x), batch)
+            x, calls = sliding.move(t, d, x)
+            lmo_calls, step = lmo_calls + calls, 3.0 / (t + 3.0)
+            if seen is not None:
+                seen(t, d, x)
+            continue
         d = estimator.direction(t, x, batch)
         step = step_at(t) if step_at else _open_loop(config, t)
         if np.any(d):

@@ -23,6 +23,7 @@ POLAR_EXPRESS = (
     (2.3465413258596377, -1.7097828382687081, 0.42323551169305323),
 )
 TAYLOR = ((15 / 8, -10 / 8, 3 / 8),)
+_CACHED = 1 << 17  # float32 entries in half a megabyte
 MODES = ("fast", "accurate", "feasible", "exact")
 # Largest value on [0, 1] of Polar Express after division by 1.02, then the Taylor step, found on a
 # grid of 10^7 points; the margin covers float32 rounding. A test repeats it.
@@ -31,11 +32,29 @@ _MARGIN = 2e-6
 
 
 def quintic(x: Tensor, steps: Sequence[tuple[float, float, float]]) -> Tensor:
-    """Apply odd quintics to the singular values of a batch of matrices, (b, m, n) with m <= n."""
-    for a, b, c in steps:
-        gram = x @ x.mT
-        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
-    return x
+    """Apply odd quintics to the singular values of a batch of matrices, (b, m, n) with m <= n.
+
+    On a CPU all steps are made for a few matrices at a time, which then stay in the cache.
+    """
+    rows, columns = x.shape[-2:]
+    few = x.shape[0]
+    if x.device.type == "cpu":
+        few = max(1, _CACHED // (2 * rows * columns + 2 * rows * rows))
+    out = torch.empty_like(x)
+    for start in range(0, x.shape[0], few):
+        now = x[start : start + few]
+        gram = now.new_empty(len(now), rows, rows)
+        inner = torch.empty_like(gram)
+        result = out[start : start + few]
+        # The last of the alternating buffers is the result; x itself is only read.
+        spare = torch.empty_like(result) if len(steps) > 1 else result
+        for i, (a, b, c) in enumerate(steps):
+            target = result if (len(steps) - i) % 2 else spare
+            torch.bmm(now, now.mT, out=gram)
+            torch.baddbmm(gram, gram, gram, beta=b, alpha=c, out=inner)
+            torch.baddbmm(now, inner, now, beta=a, out=target)
+            now = target
+    return out
 
 
 def polar(g: Tensor, mode: str = "accurate", eps: float = 1e-7) -> Tensor:

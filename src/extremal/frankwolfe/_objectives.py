@@ -152,6 +152,11 @@ class LinearModel:
         """Return its second derivative in the score."""
         raise NotImplementedError
 
+    @classmethod
+    def turn(cls, scores: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return `slope` and `bend`, which a line search wants at once."""
+        return cls.slope(scores, y), cls.bend(scores, y)
+
 
 class LogisticLoss(LinearModel):
     """Mean of log(1 + exp(-y_i <a_i, x>)) over labels of +-1.
@@ -183,6 +188,16 @@ class LogisticLoss(LinearModel):
         """See `LinearModel.bend`."""
         small = np.exp(-np.abs(scores))
         return small / (1.0 + small) ** 2
+
+    @classmethod
+    def turn(cls, scores: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """See `LinearModel.turn`; one exponential serves both."""
+        z = y * scores
+        small = np.abs(z)
+        np.exp(np.negative(small, out=small), out=small)
+        share = 1.0 / (1.0 + small)  # of the likelier label
+        bend = small * share * share
+        return -y * np.where(z >= 0, small * share, share), bend
 
 
 class SquaredLoss(LinearModel):
@@ -320,8 +335,10 @@ class LinearState:
         """First and second derivative of f(x + step d) in step."""
         model = self.model
         moved = self.scores + step * self.change
-        first = float(model.slope(moved, model.y) @ self.change) / model.n
-        second = float(model.bend(moved, model.y) @ self.change**2) / model.n
+        slope, bend = model.turn(moved, model.y)
+        first = float(slope @ self.change) / model.n
+        bend *= self.change
+        second = float(bend @ self.change) / model.n
         one, two = self.quadratic
         return first + one + step * two, second + two
 

@@ -1,6 +1,7 @@
 """What `minimize` returns, and how it becomes files that can be checked."""
 
 import importlib.util
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,9 +28,9 @@ from ._arrays import on_cpu
 from ._errors import FrankWolfeError
 from ._objectives import LinearModel
 from ._region import Region
-from ._regions import Birkhoff, assignment_potentials
+from ._regions import Birkhoff, FlowPolytope, Hull, Product, assignment_potentials
 
-_UNCHECKED = ("Hull", "FlowPolytope", "Product", "Oracle")
+_UNCHECKED = ("Oracle",)
 _FEASIBILITY = 1e-9
 
 
@@ -156,6 +157,8 @@ class Optimum:
 
 def certifiable(objective: Any, region: Region) -> bool:
     """Whether the checker knows objective and region."""
+    if isinstance(region, Product):
+        return all(certifiable(objective, factor) for factor in region._regions)
     return isinstance(objective, LinearModel) and type(region).__name__ not in _UNCHECKED
 
 
@@ -171,15 +174,9 @@ def optimum_part(found: Optimum, folder: Path) -> Part:
     assert isinstance(objective, LinearModel)
     x = np.ascontiguousarray(found.x)
     value, gradient = objective(x)
-    tensors = {"x": x}
-    if isinstance(region, Birkhoff):
-        u, v = assignment_potentials(gradient)
-        tensors |= {"u": u, "v": v}
-        slack = max(0.0, float((u[:, None] + v[None] - gradient).max()))
-        gap = float(np.vdot(gradient, x)) - float(u.sum() + v.sum()) + len(u) * slack
-    else:
-        gap = float(region.gap(gradient, x))
-    violation = violation_of(region, x)
+    tensors, violation, least = _witnessed(region, x, gradient, found)
+    tensors["x"] = x
+    gap = float(np.vdot(gradient, x)) - least
     if violation > _FEASIBILITY:
         raise FrankWolfeError(
             f"x is outside {region} by {violation:.3g} of its size, so it cannot be certified; "
@@ -202,6 +199,50 @@ def optimum_part(found: Optimum, folder: Path) -> Part:
     claim["tolerance"] = min(claim["tolerance"], 1e-9 * (1 + abs(value)))
     witness = {"problem": "problem.safetensors", "solution": "solution.safetensors"}
     return Part("frankwolfe/optimum", 1, claim, witness)
+
+
+def _witnessed(
+    region: Region, x: np.ndarray, g: np.ndarray, found: "Optimum | None", prefix: str = ""
+) -> tuple[dict[str, np.ndarray], float, float]:
+    """The tensors that prove membership and the least <g, v>; the violation; that least value."""
+    if isinstance(region, Product):
+        tensors, violation, least, start = dict[str, np.ndarray](), 0.0, 0.0, 0
+        for i, (factor, shape) in enumerate(zip(region._regions, region._shapes, strict=True)):
+            stop = start + math.prod(shape)
+            block = [a.reshape(-1)[start:stop].reshape(shape) for a in (x, g)]
+            more, outside, lowest = _witnessed(factor, *block, None, f"{prefix}{i}.")
+            tensors |= more
+            violation, least, start = max(violation, outside), least + lowest, stop
+        return tensors, violation, least
+    if isinstance(region, Birkhoff):
+        u, v = assignment_potentials(g)
+        slack = max(0.0, float((u[:, None] + v[None] - g).max()))
+        least = float(u.sum() + v.sum()) - len(u) * slack
+        return {prefix + "u": u, prefix + "v": v}, violation_of(region, x), least
+    if isinstance(region, FlowPolytope):
+        p = region.potentials(g.reshape(-1))
+        tail, head = region._edges.T
+        slack = max(0.0, float((p[head] - p[tail] - g.reshape(-1)).max()))
+        least = float(p[region._sink] - p[region._source]) - (len(p) - 1) * slack
+        return {prefix + "potentials": p}, violation_of(region, x), least
+    if isinstance(region, Hull):
+        points = region._vertices
+        atoms = None if found is None else found.atoms
+        if atoms is not None and found is not None and found.weights is not None:
+            weights = np.zeros(len(points))
+            for atom, weight in zip(atoms, found.weights, strict=True):
+                weights[int((points != atom.reshape(-1)).sum(1).argmin())] += weight
+        else:
+            weights = region.weights(x.reshape(-1))
+        size = max(1.0, float(np.abs(points).max()))
+        violation = max(
+            float(np.abs(weights @ points - x.reshape(-1)).max()) / size,
+            abs(float(weights.sum()) - 1),
+            -float(weights.min()),
+            0.0,
+        )
+        return {prefix + "weights": weights}, violation, float((points @ g.reshape(-1)).min())
+    return {}, violation_of(region, x), float(np.vdot(g, x)) - float(region.gap(g, x))
 
 
 def violation_of(region: Region, x: np.ndarray) -> float:
@@ -230,8 +271,10 @@ def write_optimum_report(folder: Path, found: Optimum) -> Path | None:
     """Write `report.html`; without matplotlib or jinja2 there is none."""
     if not (importlib.util.find_spec("matplotlib") and importlib.util.find_spec("jinja2")):
         return None
+    row = found.table()
+    summary = Table(["", ""], [[n, c] for n, c in zip(row.columns, row.rows[0], strict=True)])
     sections: list[Section] = [
-        found.table(),
+        summary,
         Picture(_course(found), "Duality gap and value above the best bound, by iteration."),
         found.iterations(),
     ]

@@ -4,6 +4,8 @@ Muon with weight decay w and learning rate lr is stochastic Frank-Wolfe with ste
 spectral ball of radius s / w, s its shape factor; a test repeats this. Scion is the same with one
 region for each kind of layer. Sources: Jordan et al. 2024; Pethick et al., arXiv:2502.07529.
 """
+# pyright: reportPrivateImportUsage=false
+# The _foreach functions are torch's own way to treat many tensors at once.
 
 import math
 from typing import Any
@@ -124,6 +126,62 @@ class Scion(SFW):
             constrained=constrained,
             **free,
         )
+
+
+class ScionLight(Scion):
+    """Scion without a buffer of its own: the gradients themselves are the running sums.
+
+    After a step every gradient of a constrained parameter is multiplied by `momentum`, and
+    `zero_grad` leaves it, so that the next backward pass adds to it. Oracles do not see the scale,
+    so the steps are those of `Scion`. Do not set gradients to zero or None in another way, and do
+    not clip or unscale them: what they hold is the sum. They are part of `state_dict`.
+    """
+
+    def __init__(
+        self, model: nn.Module, lr: float | int = 2**-8, *, momentum: float | int = 0.9, **rest: Any
+    ) -> None:
+        """See `Scion`."""
+        super().__init__(model, lr, momentum=momentum, **rest)
+        for group in self.param_groups:
+            group["fused"] = False
+
+    def _averaged(
+        self, group: dict[str, Any], places: list[int], grads: list[Tensor]
+    ) -> list[Tensor]:
+        return grads
+
+    def _region_step(self, group: dict[str, Any], places: list[int], grads: list[Tensor]) -> None:
+        super()._region_step(group, places, grads)
+        torch._foreach_mul_(grads, float(group["momentum"]))
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Clear the gradients of free parameters only."""
+        for group in self.param_groups:
+            if group["region"] is not None:
+                continue
+            for p in group["params"]:
+                if p.grad is not None and set_to_none:
+                    p.grad = None
+                elif p.grad is not None:
+                    p.grad.zero_()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state; the gradients of constrained parameters are in it."""
+        sums = [
+            None if p.grad is None or group["region"] is None else p.grad.detach().clone()
+            for group in self.param_groups
+            for p in group["params"]
+        ]
+        return {**super().state_dict(), "gradients": sums}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take a state back, gradients included."""
+        rest = dict(state_dict)
+        sums = rest.pop("gradients")
+        super().load_state_dict(rest)
+        params = [p for group in self.param_groups for p in group["params"]]
+        for p, kept in zip(params, sums, strict=True):
+            p.grad = None if kept is None else kept.to(device=p.device, dtype=p.dtype).clone()
 
 
 def scion_regions(

@@ -244,7 +244,7 @@ class SFW(RegionOptimizer):
         g = g / torch.where(top > 0, top, torch.ones_like(top))
         state = self.state[p]
         if "basis" in state:
-            state["basis"] = Subspace.round(g, state["basis"])
+            state["basis"] = Subspace.follow(g, state["basis"], self._steps)
         else:
             state["basis"] = Subspace.cold(g, k)
         u, inner = Subspace.top(g, state["basis"], k)
@@ -325,6 +325,8 @@ class SFW(RegionOptimizer):
             state = self.state[p]
             if "clipped" not in state:
                 state["clipped"] = torch.zeros((), dtype=torch.float32, device=p.device)
+            if hasattr(s, "full_tensor"):  # of a sharded parameter: the same on every rank
+                s = s.full_tensor()  # type: ignore[attr-defined]
             state["clipped"] += (s > 1).float()
 
     def _joint(self, group: dict[str, Any], params: list[Tensor], buffers: list[Tensor]) -> None:

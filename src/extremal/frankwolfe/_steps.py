@@ -79,7 +79,7 @@ def line_search(state: State, descent: float, most: float) -> float:
     step = min(most, descent / bend) if bend > 0 else most * descent / (descent + first)
     for _ in range(60):
         slope, bend = state.slope_at(step)
-        if abs(slope) <= 1e-15 * descent or high - low <= 1e-16 * most:
+        if abs(slope) <= 1e-12 * descent or high - low <= 1e-16 * most:
             break
         if slope < 0:
             low, slope_low = step, slope

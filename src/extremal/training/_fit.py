@@ -40,7 +40,7 @@ from ._tensors import load_file, load_tensors, save_tensors
 from ._weights import load_weights
 
 KIND = "training/fit"
-_USUAL_LR = {"sgd": 0.1, "adamw": 0.001, "sfw": 0.1, "muon": 0.02, "scion": 2**-8}
+_USUAL_LR = {"sgd": 0.1, "adamw": 0.001, "sfw": 1.0, "muon": 0.02, "scion": 2**-8}
 _TIMED_IMAGES, _REPEATS = 32, 7
 
 
@@ -63,8 +63,8 @@ class Config(LoopConfig):
     augment: str | None = None
     """none, crop or crop-flip; by default what suits the data."""
     lr: float | None = None
-    """Largest learning rate; by default 0.1 with sgd and sfw, 0.001 with adamw,
-    0.02 with muon, 2^-8 with scion."""
+    """Largest learning rate; by default 0.1 with sgd, 1 with sfw (whose momentum is an average, a
+    tenth of the sum of sgd), 0.001 with adamw, 0.02 with muon, 2^-8 with scion."""
     schedule: str = "linear"
     """linear, cosine, step or constant."""
     warmup: float = 0.0
@@ -370,7 +370,15 @@ def _write(run: Run, result: Fit) -> None:
         )
     )
     write_certificate(path / "certificate.json", parts)
-    write_fit_report(path, config.model, data, result.history, result.evaluation, result.table())
+    write_fit_report(
+        path,
+        config.model,
+        data,
+        result.history,
+        result.evaluation,
+        result.table(),
+        _optimizer(config),
+    )
     if not run.records():
         append_record(
             path / "records.jsonl",
@@ -412,6 +420,19 @@ def _timed(model: nn.Module, data: Data, images: int) -> list[float]:
                 torch.cuda.synchronize(device)
             seconds.append(time.perf_counter() - start)
     return seconds[1:]  # the first one warms up
+
+
+def _optimizer(config: Config) -> str:
+    """The optimizer in words."""
+    rate = f"{config.optimizer}, largest learning rate {config.peak_lr:g}, {config.schedule}"
+    if config.optimizer != "sfw":
+        return f"{rate}, weight decay {config.weight_decay:g}"
+    dampening = config.momentum if config.dampening is None else config.dampening
+    return (
+        f"{rate}, over {config.region} regions of width {config.region_width:g}; rescaling by "
+        f"{config.rescale}, momentum {config.momentum:g}, dampening {dampening:g}, seeded with "
+        f"{config.momentum_seed}"
+    )
 
 
 def _write_evaluation(path: Path, evaluation: Evaluation) -> None:

@@ -18,11 +18,13 @@ def write_fit_report(
     history: History,
     evaluation: Evaluation,
     result: Table,
+    how: str,
 ) -> Path:
     """Write `report.html`: result, loss curve, learning rates, accuracy of each class."""
     sections = [
         result,
         Text(f"Images: {data.note}.") if data.note else Text("Measured on the whole test split."),
+        Text(f"Trained with {how}."),
         Picture(
             _curve(
                 np.arange(1, history.epochs + 1),
@@ -50,6 +52,7 @@ def _curve(
     axes.plot(x, y, color=PALETTE[0], marker=marker)
     if y_label == "training loss" and min(y) > 0:
         axes.set_yscale("log")
+    axes.locator_params(axis="x", integer=True)
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label)
     return figure_bytes(figure)

@@ -58,6 +58,12 @@ class LoopConfig:
     """Share of entries, filters or singular values, for the regions that count them."""
     rescale: str = "gradient"
     """Step lengths of sfw: none, diameter, gradient or fast_gradient."""
+    dampening: float | None = None
+    """Share of each gradient that sfw leaves out; by default momentum, which makes an average."""
+    momentum_seed: str = "zero"
+    """How sfw's momentum starts: zero, or gradient (with dampening 0 the compression-aware way)."""
+    spectral: str = "accurate"
+    """How sfw and scion solve spectral regions: fast, accurate, feasible or exact."""
     momentum: float = 0.9
     """Momentum; an undamped sum with sgd, an average with the others."""
     nesterov: bool | None = None
@@ -428,10 +434,19 @@ def _over_regions(model: nn.Module, loop: LoopConfig) -> Optimizer:
     if loop.optimizer == "muon":
         return fw.Muon(model, lr=0.0, weight_decay=loop.weight_decay, momentum=loop.momentum)
     if loop.optimizer == "scion":
-        return fw.Scion(model, lr=0.0, momentum=loop.momentum)
+        return fw.Scion(model, lr=0.0, momentum=loop.momentum, spectral=loop.spectral)
     region = fw.region_named(loop.region, width=loop.region_width, fraction=loop.region_fraction)
     groups = fw.regions_for(model, weights=region)
-    return fw.SFW(groups, lr=0.0, momentum=loop.momentum, rescale=loop.rescale, start="shrink")
+    return fw.SFW(
+        groups,
+        lr=0.0,
+        momentum=loop.momentum,
+        dampening=loop.dampening,
+        momentum_seed=loop.momentum_seed,
+        rescale=loop.rescale,
+        spectral=loop.spectral,
+        start="shrink",
+    )
 
 
 def _finite(recent: Sequence[Tensor], done: int, rates: Sequence[float]) -> list[float]:

@@ -91,6 +91,27 @@ class FlowPolytope(Region):
             node = edges[by[node]][0]
         return distance[self._sink], path
 
+    def potentials(self, cost: np.ndarray) -> np.ndarray:
+        """Return p with p_head - p_tail <= cost of each edge, and p_sink - p_source the least.
+
+        They are the distances from the source; a node out of its reach gets what the edges that
+        leave it ask for.
+        """
+        nodes = int(max(self._edges.max(), self._source, self._sink)) + 1
+        p = np.full(nodes, math.inf)
+        p[self._source] = 0.0
+        for e in self._order:
+            tail, head = self._edges[e]
+            p[head] = min(p[head], p[tail] + cost[e])
+        reached = np.isfinite(p)
+        p[~reached] = -math.inf
+        for e in reversed(self._order):
+            tail, head = self._edges[e]
+            if not reached[tail]:
+                p[tail] = max(p[tail], p[head] - cost[e])
+        p[np.isinf(p)] = 0.0
+        return p
+
     def _lmo(self, g: Array) -> Array:
         cost = on_cpu(g)
         out = np.zeros_like(cost)

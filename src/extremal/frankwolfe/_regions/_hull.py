@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+import scipy.optimize
 import scipy.spatial.distance
 
 from extremal.frankwolfe._arrays import Array, constant, first_argmax
@@ -41,6 +42,13 @@ class Hull(Region):
         """See `Region.sized`."""
         self._check_shape(tuple(shape))
         return self
+
+    def weights(self, x: np.ndarray) -> np.ndarray:
+        """Return weights >= 0 of sum 1 with which the vertices come nearest to x."""
+        size = max(1.0, float(np.abs(self._vertices).max()))
+        rows = np.vstack([self._vertices.T / size, np.ones(len(self._vertices))])
+        found, _ = scipy.optimize.nnls(rows, np.append(x / size, 1.0))
+        return found
 
     def _lmo(self, g: Array) -> Array:
         points = constant(self._vertices, g)

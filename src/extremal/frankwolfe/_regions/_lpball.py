@@ -15,6 +15,8 @@ from extremal.frankwolfe._thresholds import project_l1, root, rowwise
 
 from ._l1ball import L1Ball
 
+_FEW = 20_000  # entries of a sample that brackets the multiplier
+
 
 class LpBall(Ball):
     """Elements of p-norm at most `radius`.
@@ -94,20 +96,9 @@ class LpBall(Ball):
         if p == 2 or norm <= 1 + 1e-14:
             return y / norm
 
-        x = a.copy()
-
-        def excess(log_m: float) -> float:
-            nonlocal x
-            x = _shrunk(a, math.exp(log_m) * p, p)
-            return math.log(np.sum(x**p))
-
-        low = high = 0.0
-        while excess(high) > 0:
-            high += 2.0
-        while excess(low) < 0:
-            low -= 2.0
-        best = root(excess, low, high) if low < high else low
-        excess(best)
+        few = a[:: max(1, a.size // _FEW)]
+        guess, _ = _solved(few, a.size / few.size, p, 0.0, 2.0) if few.size < a.size else (0.0, a)
+        _, x = _solved(a, 1.0, p, guess, 2.0 if few.size == a.size else 0.02)
         return np.sign(y) * x / np.sum(x**p) ** (1 / p)
 
     def _unit_diameter(self, shape: tuple[int, ...]) -> float:
@@ -116,21 +107,49 @@ class LpBall(Ball):
         return 2.0 * max(1.0, n**power)
 
 
-def _shrunk(a: np.ndarray, c: float, p: float) -> np.ndarray:
-    """Solve x + c x^(p-1) = a for x >= 0; Newton from the side where it cannot overshoot."""
-    if p >= 2:  # convex in x
-        x = a.copy()
+def _solved(
+    a: np.ndarray, weight: float, p: float, start: float, width: float
+) -> tuple[float, np.ndarray]:
+    """Find log m where the shrunk entries, each counted `weight` times, have norm 1; and them."""
+    x = a
+
+    def excess(log_m: float) -> float:
+        nonlocal x
+        x = _shrunk(a, math.exp(log_m) * p, p, x)
+        return math.log(weight * np.sum(x**p))
+
+    low = high = start
+    reach = width
+    while excess(high) > 0:
+        low, high, reach = high, high + reach, 2 * reach
+    reach = width
+    while low == high or excess(low) < 0:
+        high = min(high, low)
+        low, reach = low - reach, 2 * reach
+    best = root(excess, low, high)
+    excess(best)
+    return best, x
+
+
+def _shrunk(a: np.ndarray, c: float, p: float, near: np.ndarray) -> np.ndarray:
+    """Solve x + c x^(p-1) = a for x >= 0 by Newton steps from a point near by.
+
+    In x for p >= 2, else in t = x^(p-1), the equation is convex and rises: the first step lands on
+    the side where no later one overshoots.
+    """
+    if p >= 2:
+        x = near.copy()
         for _ in range(100):
-            power = x ** (p - 2)
+            power = x if p == 3 else x ** (p - 2)
             step = (x + c * power * x - a) / (1 + c * (p - 1) * power)
             x -= step
-            if np.max(step) <= 1e-15 * np.max(a):
+            if np.max(np.abs(step)) <= 1e-15 * np.max(a):
                 break
         return np.maximum(x, 0)
-    e = 1 / (p - 1)  # convex in t = x^(p-1), where x = t^e
-    t = np.minimum(a ** (p - 1), a / c)
+    e = 1 / (p - 1)
+    t = np.minimum(near ** (p - 1), a / c)
     for _ in range(100):
-        power = t ** (e - 1)
+        power = t if e == 2 else t ** (e - 1)
         step = (power * t + c * t - a) / (e * power + c)
         t -= step
         if np.max(np.abs(step)) <= 1e-15 * np.max(t):

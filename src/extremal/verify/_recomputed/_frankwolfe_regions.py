@@ -1,8 +1,8 @@
 """Regions as `frankwolfe/optimum` knows them: how far a point is outside, and linear minima.
 
 Written from the definitions, for one float64 array at a time; shares no code with the solver.
-Each function takes (x, g, region's options) and returns (violation of x, min of <g, v>), except the
-Birkhoff polytope, whose minimum the checker bounds with potentials.
+Each function takes (x, g, region's options) and returns (violation of x, min of <g, v>). Regions
+that need a stored witness are in `_frankwolfe_witnessed.py`.
 """
 
 import math

@@ -2,7 +2,7 @@
 
 Establishes: the hashes of problem and solution; f(x), computed again from the stored data; that x
 lies in the region; the duality gap <grad f(x), x> - min <grad f(x), v>, with the minimum from the
-region's own formula or, over the Birkhoff polytope, from stored dual potentials.
+region's own formula or, over Birkhoff's and flow polytopes, from stored dual potentials.
 Does not say: that the optimum is unique, or that the data are right; it is float64 arithmetic.
 """
 
@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load
 
 from extremal.verify import _fields as fields
-from extremal.verify._recomputed._frankwolfe_regions import measure
+from extremal.verify._recomputed._frankwolfe_witnessed import bound, witnesses
 from extremal.verify._rejected import Rejected
 
 KIND = "frankwolfe/optimum"
@@ -36,8 +36,7 @@ def check(claim: dict[str, Any], witness: dict[str, Any], folder: Path) -> list[
     problem = _tensors(claim, witness, folder, "problem")
     solution = _tensors(claim, witness, folder, "solution")
     region = fields.mapping(claim, "region")
-    potentials = {"u", "v"} if region.get("region") == "Birkhoff" else set[str]()
-    if set(solution) != {"x"} | potentials:
+    if set(solution) != {"x"} | witnesses(region):
         raise Rejected(f"the solution holds the tensors {sorted(solution)}.")
     x = solution["x"]
     if x.dtype != np.float64 or list(x.shape) != fields.items(claim, "shape") or x.size == 0:
@@ -51,10 +50,7 @@ def check(claim: dict[str, Any], witness: dict[str, Any], folder: Path) -> list[
     if not 0 <= feasibility <= _LIMIT:
         raise Rejected(f"the feasibility {feasibility} is over {_LIMIT}.")
 
-    if potentials:
-        violation, least = _birkhoff(x, gradient, solution["u"], solution["v"], region)
-    else:
-        violation, least = measure(x, gradient, region)
+    violation, least = bound(x, gradient, region, solution)
     gap = float(np.vdot(gradient, x)) - least
     for name, found in (("value", value), ("gap", gap)):
         stated = fields.number(claim, name)
@@ -70,19 +66,6 @@ def check(claim: dict[str, Any], witness: dict[str, Any], folder: Path) -> list[
         f"the duality gap is {max(gap, 0.0):.3g}: the least value is at least {value - gap:.12g}",
         f"x lies in {region['region']} up to {max(violation, 0.0):.2g}",
     ]
-
-
-def _birkhoff(
-    x: np.ndarray, g: np.ndarray, u: np.ndarray, v: np.ndarray, region: dict[str, Any]
-) -> tuple[float, float]:
-    n = x.shape[0]
-    if set(region) != {"region"} or x.shape != (n, n) or u.shape != (n,) or v.shape != (n,):
-        raise Rejected("the Birkhoff polytope has no options, square x, and one potential a line.")
-    violation = max(
-        float(np.abs(x.sum(0) - 1).max()), float(np.abs(x.sum(1) - 1).max()), -float(x.min())
-    )
-    excess = max(0.0, float((u[:, None] + v[None, :] - g).max()))
-    return violation, float(u.sum() + v.sum()) - n * excess
 
 
 def _objective(
