@@ -13,7 +13,12 @@ def test_the_tour_verifies_and_is_refused_a_second_time(tmp_path, capsys):
     out = tmp_path / "demo"
     assert cli.main(["demo", "--epochs", "2", "--json", "--out", str(out)]) == 0
     answers = json.loads(capsys.readouterr().out)
-    assert [s["area"] for s in answers["stops"]] == ["training", *["pruning"] * 3, "flows", "tcurves"]
+    assert [s["area"] for s in answers["stops"]] == [
+        "training",
+        *["pruning"] * 3,
+        "flows",
+        "tcurves",
+    ]
     for stop in answers["stops"]:
         assert stop["verdict"]["status"] == "accepted"
         assert verify.file(stop["certificate"]).accepted

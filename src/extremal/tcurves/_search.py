@@ -11,6 +11,7 @@ Walks run in slices over an executor. After each slice everything found and wher
 goes into one SQLite file in one transaction, so an interrupted search goes on where it was.
 """
 
+import contextlib
 import math
 import random
 import re
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from extremal.lab import (
+    Executor,
     Picture,
     Run,
     RunError,
@@ -402,39 +404,37 @@ class _Search:
         length = min(seconds_of(settings.slice), budget / 2)
         pool = executor(settings.executor, workers=settings.workers or None, threads=1)
         turns = -(-settings.walks // (pool.workers if settings.executor != "serial" else 1))
-        quiet = not sys.stderr.isatty()
-        bar = None if quiet else progress(int(budget), "search")
-        if bar is not None:
-            bar.__enter__()
-        try:
+        shown = (
+            progress(int(budget), "search") if sys.stderr.isatty() else contextlib.nullcontext(None)
+        )
+        with pool, shown as bar:  # the workers stay from slice to slice
             while self.seconds < budget:
                 found = self.database.schemes()
                 if self.targets is not None and not self.missing(found):
                     break
-                begun = time.monotonic()
-                share = min(length, (budget - self.seconds) / turns)
-                jobs = [self.job(k, share, found) for k in range(settings.walks)]
-                before = self.seconds
-                new: list[tuple[Witness, float]] = []
-                for outcome in pool.outcomes(_walk, jobs):
-                    if outcome.error is not None or outcome.value is None:
-                        raise TCurveError(
-                            f"walk {outcome.index} failed ({outcome.error}); what was found before "
-                            "is kept, go on with --resume."
-                        ) from outcome.error
-                    new += self.take(outcome.index, outcome.value, before)
-                self.seconds += time.monotonic() - begun
-                self.exchange()
-                self.part += 1
-                self.save(new)
+                self.slice(pool, min(length, (budget - self.seconds) / turns), found)
                 if bar is not None:
                     bar.advance(
                         int(self.seconds) - bar.count, f"{len(self.database.schemes())} schemes"
                     )
-        finally:
-            if bar is not None:
-                bar.__exit__(None, None, None)
         return self.finish()
+
+    def slice(self, pool: Executor, seconds: float, found: dict[str, float]) -> None:
+        """Let every walk go on for so long; then exchange places and save everything."""
+        begun = time.monotonic()
+        jobs = [self.job(k, seconds, found) for k in range(self.settings.walks)]
+        new: list[tuple[Witness, float]] = []
+        for outcome in pool.outcomes(_walk, jobs):
+            if outcome.error is not None or outcome.value is None:
+                raise TCurveError(
+                    f"walk {outcome.index} failed ({outcome.error}); what was found before is "
+                    "kept, go on with --resume."
+                ) from outcome.error
+            new += self.take(outcome.index, outcome.value, self.seconds)
+        self.seconds += time.monotonic() - begun
+        self.exchange()
+        self.part += 1
+        self.save(new)
 
     def job(self, k: int, seconds: float, found: dict[str, float]) -> _Job:
         s, walk = self.settings, self.walks[k]
