@@ -291,7 +291,7 @@ def nash_to(
         raise ValueError(f"the horizon is {end}; it must be above 0.")
     extension = _Extension(net, str(sink), rates, method)
     phases, status = extension.run(end, max_phases)
-    arrivals = {o: _arrivals(phases, o, extension.drained(o)) for o in rates}
+    arrivals = {o: _arrivals(phases, o, extension.rests) for o in rates}
     return ArrivalFlow(status, tuple(phases), net, str(sink), rates, (*net.notes, *notes), arrivals)
 
 
@@ -349,16 +349,19 @@ def _rooted(net: Network, origins: Iterable[str]) -> Network:
     return replace(net, nodes=(_ROOT, *net.nodes), arcs=(*more, *net.arcs))
 
 
-def _arrivals(phases: list[ArrivalPhase], origin: str, drained: Fraction) -> Curve:
+def _arrivals(
+    phases: list[ArrivalPhase], origin: str, rests: Mapping[Fraction, Mapping[str, Fraction]]
+) -> Curve:
     points: list[tuple[Fraction, Fraction]] = []
     for phase in phases:
         points.append((phase.labels[origin], phase.start))
         if phase.end is not None:
             points.append((phase.label_at_end(origin), phase.end))
+            if phase.end in rests:
+                points.append((rests[phase.end][origin], phase.end))
     last = phases[-1]
-    if last.end is None:
-        return Curve.through(points, 1 / last.label_slopes[origin])
-    return Curve.through([*points, (drained, last.end)], Fraction(1))
+    ahead = Fraction(1) if last.end is not None else 1 / last.label_slopes[origin]
+    return Curve.through(points, ahead)
 
 
 class _Extension:
@@ -382,6 +385,7 @@ class _Extension:
         opens = {i: q(_opening(f, Fraction(0))) for i, f in self.inflows.items()}
         far = self._backwards({self.sink: q(0)}, {})
         first = min(at - far[i] for i, at in opens.items())
+        self.rests: dict[Fraction, dict[str, Fraction]] = {}
         self.labels: list[Any] = [first + far[v] for v in range(len(net.nodes))]
 
     def run(self, horizon: Fraction | None, max_phases: int) -> tuple[list[ArrivalPhase], str]:
@@ -396,6 +400,8 @@ class _Extension:
             )
             abandoned = any(slack[e] > 0 and self.tail[e] not in reached for e in tight)
             if self.sink not in reached or abandoned:
+                if self.sink not in reached:
+                    self._rest()
                 if self._jump(slack, reached):
                     continue
                 return found, "final"
@@ -411,10 +417,13 @@ class _Extension:
             if len(found) >= max_phases:
                 return found, "phase-limit"
 
-    def drained(self, origin: str) -> Fraction:
-        """Return the last departure that arrives by now if nobody departs any more."""
-        end = self._backwards({self.sink: self.labels[self.sink]}, {})
-        return fraction(end[self.net.nodes.index(origin)])
+    def _rest(self) -> None:
+        """Note the last departures that arrive by now when nobody is on the way any more."""
+        now = self.labels[self.sink]
+        end = self._backwards({self.sink: now}, {})
+        self.rests[fraction(now)] = {
+            n: fraction(v) for n, v in zip(self.net.nodes, end, strict=True)
+        }
 
     def _slack(self) -> list[Any]:
         at = self.labels
