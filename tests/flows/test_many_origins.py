@@ -55,15 +55,15 @@ def check(seed):
     return found
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(24))
 def test_nobody_could_arrive_earlier(seed):
     check(seed)
 
 
 @pytest.mark.slow
-def test_nobody_could_arrive_earlier_in_a_thousand_networks():
+def test_nobody_could_arrive_earlier_in_hundreds_of_networks():
     jumped = 0
-    for seed in range(1000):
+    for seed in range(40, 440):
         found = check(seed)
         jumped += any(
             a.label_at_end(n) != b.labels[n] for a, b in pairwise(found.phases) for n in a.labels
@@ -74,8 +74,8 @@ def test_nobody_could_arrive_earlier_in_a_thousand_networks():
 def test_two_origins_behind_one_bottleneck():
     """By hand: a and b reach m from 3 and 1 on; m-t serves 1, and from clock 3 to 5 both come.
 
-    Arrivals are 1 after service: b's first at 2, together until 8, then a's alone until 10. At a
-    rate of 2 into a capacity of 1 an agent of either origin waits half as long as it came late.
+    b's agents arrive alone from 2 on at a rate of 1, together with a's from 4 at half a rate
+    each, until b's last at 8; a's last two, who came to m from 5 to 7 in all, arrive until 10.
     """
     net = flows.Network.from_arcs([("a", "m", 3, 9), ("b", "m", 1, 9), ("m", "t", 1, 1)])
     found = flows.nash_to(net, "t", {"a": "0:1, 4:0", "b": "0:1, 4:0"})
