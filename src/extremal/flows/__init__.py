@@ -11,6 +11,7 @@ from ._inflow import Inflow
 from ._instances import SHIPPED, Instance, instance
 from ._loading import FluidLoading, load_fluid
 from ._long_run import SteadyState, potential, steady_state
+from ._many_origins import ArrivalFlow, ArrivalPhase, nash_to
 from ._matsim import LinkRules
 from ._nash import NashOptions, nash
 from ._network import Arc, Network
@@ -27,6 +28,8 @@ from ._write import to_networkx, write_events, write_gmns, write_json, write_mat
 __all__ = [
     "SHIPPED",
     "Arc",
+    "ArrivalFlow",
+    "ArrivalPhase",
     "Closure",
     "Curve",
     "Deviation",
@@ -66,6 +69,7 @@ __all__ = [
     "load_fluid",
     "nash",
     "nash_demand",
+    "nash_to",
     "optimum",
     "plot",
     "potential",

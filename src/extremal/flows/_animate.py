@@ -64,10 +64,11 @@ function draw(t) {
   g.clearRect(0, 0, c.width, c.height); g.lineCap = "butt";
   for (const e of D.arcs) {
     const a = at[e.tail], b = at[e.head], N = 40;
-    for (let i = 0; i < N; i++) {
-      const r = rate(e.enters, t - (i + .5)/N * e.transit);
-      const p = spot(a, b, e.bow, i/N), q = spot(a, b, e.bow, (i+1)/N);
-      g.beginPath(); g.moveTo(...p); g.lineTo(...q);
+    for (let i = 0, k; i < N; i = k) {
+      const flow = j => rate(e.enters, t - (j + .5)/N * e.transit), r = flow(i);
+      g.beginPath(); g.moveTo(...spot(a, b, e.bow, i/N));
+      for (k = i; k < N && Math.abs(flow(k) - r) < 1e-6 * D.top; k++)
+        g.lineTo(...spot(a, b, e.bow, (k+1)/N));
       g.lineWidth = 1 + 16 * r / D.top; g.strokeStyle = r > 0 ? "@ACTIVE@" : "@IDLE@"; g.stroke();
     }
     const z = value(e.enters, t - e.transit) - value(e.leaves, t);

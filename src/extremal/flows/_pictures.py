@@ -209,7 +209,9 @@ def queues(flow: NashFlow, arcs: Sequence[str] = (), form: str = "svg") -> bytes
     peak = {n: max((float(c(t)) for t in [*c.times, end]), default=0.0) for n, c in curves.items()}
     chosen = list(arcs) or [n for n in sorted(peak, key=lambda n: -peak[n]) if peak[n] > 1e-9]
     for i, name in enumerate(chosen[:_MOST_ARCS]):
-        times = sorted({float(t) for t in curves[name].times if float(t) < end} | {0.0, end})
+        arc = flow.network.arc(name)
+        last = min(end, _known(flow, arc.tail) + float(arc.transit), _known(flow, arc.head))
+        times = sorted({float(t) for t in curves[name].times if float(t) < last} | {0.0, last})
         axis.plot(times, [float(curves[name](_as(flow, t))) for t in times], label=name,
                   color=PALETTE[i % len(PALETTE)])  # fmt: skip
     axis.set_xlabel("clock time")
@@ -226,11 +228,19 @@ def cumulative(flow: NashFlow, arcs: Sequence[str] = (), form: str = "svg") -> b
     """Draw the cumulative volumes at both ends of arcs; by default of the busiest."""
     figure, axis = new_figure()
     end = _last_clock(flow)
-    entered = {a.name: float(flow.inflow_curve(a.name)(_as(flow, end))) for a in flow.network.arcs}
+    entered = {
+        a.name: float(flow.inflow_curve(a.name)(_as(flow, min(end, _known(flow, a.tail)))))
+        for a in flow.network.arcs
+    }
     chosen = list(arcs) or [n for n in sorted(entered, key=lambda n: -entered[n]) if entered[n] > 0]
     for i, name in enumerate(chosen[: len(PALETTE) - 2]):
-        for curve, style in ((flow.inflow_curve(name), "-"), (flow.outflow_curve(name), "--")):
-            times = sorted({float(t) for t in curve.times if float(t) < end} | {0.0, end})
+        arc = flow.network.arc(name)
+        for curve, style, node in (
+            (flow.inflow_curve(name), "-", arc.tail),
+            (flow.outflow_curve(name), "--", arc.head),
+        ):
+            last = min(end, _known(flow, node))
+            times = sorted({float(t) for t in curve.times if float(t) < last} | {0.0, last})
             axis.plot(
                 times, [float(curve(_as(flow, t))) for t in times], style, color=PALETTE[i],
                 label=name if style == "-" else None, linewidth=1.3,
@@ -303,6 +313,11 @@ def _last_departure(flow: NashFlow) -> float:
 def _last_clock(flow: NashFlow) -> float:
     curve = flow.label_curve(flow.sink)
     return float(curve(_as(flow, _last_departure(flow))))
+
+
+def _known(flow: NashFlow, node: str) -> float:
+    """Return the clock time up to which what passes a node is known."""
+    return math.inf if flow.until is None else float(flow.labels(flow.until)[node])
 
 
 def _as(flow: NashFlow, time: float) -> Any:

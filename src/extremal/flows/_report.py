@@ -1,6 +1,7 @@
 """How an equilibrium becomes a run folder: phases, certificate, figures, report."""
 
 import importlib.util
+from dataclasses import replace
 from typing import Any
 
 from extremal.lab import Picture, Run, Section, Text, atomic_write, write_report
@@ -25,7 +26,9 @@ def save_run(run: Run, flow: Any) -> None:
 def _write_pictures(run: Run, flow: Any) -> None:
     from ._pictures import pictures_of
 
-    sections: list[Section] = [Text(f"status: {flow.status}"), flow.table()]
+    table = flow.table()
+    title = table.title.partition("\nnote: ")[0]  # notes stand at the end of the page
+    sections: list[Section] = [Text(f"status: {flow.status}"), replace(table, title=title)]
     for name, caption, data in pictures_of(flow):
         atomic_write(run.path / "figures" / f"{name}.svg", data)
         sections.append(Picture(data, caption))
