@@ -170,7 +170,7 @@ def schemes(
         >>> from extremal import tcurves
         >>> found = tcurves.schemes(tcurves.honeycomb(4), ["0" * 15, "010" * 5])
         >>> [str(s) for s in found]
-        ['<1<1>>', '<1>']
+        ['<1<1>>', '<2>']
 
     Cost: a microsecond a vector, core and degree 7.
     """
