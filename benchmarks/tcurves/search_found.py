@@ -3,8 +3,8 @@
 Run:      python benchmarks/tcurves/search_found.py --degree 6 --budget 2m
           python benchmarks/tcurves/search_found.py --degree 7 --budget 60m
           python benchmarks/tcurves/search_found.py --degree 10 --targets p --budget 10m
-Expect:   55 of 55 sextics within a minute; at least 116 of the 121 septics within an hour on 2
-cores.
+Expect:   55 of 55 sextics within a minute; at least 116 of the 121 septics within an
+          hour on 2 cores.
 Fairness: random starts only, no published triangulation. The baselines get one core and the time
           stated: random signs (4,096 on each random triangulation) and climbing in the number of
           ovals by sign flips, both with the compiled batch evaluator.

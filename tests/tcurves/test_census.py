@@ -235,7 +235,7 @@ def test_semirings_with_prescribed_signs():
 def test_normalising_keeps_the_scheme():
     t = tcurves.named("moth")
     for bits in itertools.islice(itertools.product((0, 1), repeat=28), 5, 400_000, 39_999):
-        moved = normalised(t, list(bits))
+        moved = normalised(t, np.array(bits)).tolist()
         assert (moved[0], moved[1], moved[7]) == (1, 1, 1)
         assert scheme_of(t, moved) == scheme_of(t, bits)
 

@@ -294,13 +294,14 @@ def _independent(t: Triangulation, order: "tuple[int, ...]") -> dict[int, int]:
     return fixed
 
 
-def normalised(t: Triangulation, signs: list[int]) -> list[int]:
-    """Return the equivalent signs with (0,0), (0,1) and (1,0) set to 1."""
+def normalised(t: Triangulation, signs: np.ndarray) -> np.ndarray:
+    """Return the equivalent signs with (0,0), (0,1) and (1,0) set to 1, for rows of signs."""
     index = point_index(t.degree)
-    a = signs[index[0, 0]] ^ 1
-    c = signs[index[0, 1]] ^ 1 ^ a
-    b = signs[index[1, 0]] ^ 1 ^ a
-    return [s ^ a ^ (b & i & 1) ^ (c & j & 1) for s, (i, j) in zip(signs, t.points, strict=True)]
+    a = signs[..., index[0, 0], None] ^ 1
+    c = signs[..., index[0, 1], None] ^ 1 ^ a
+    b = signs[..., index[1, 0], None] ^ 1 ^ a
+    i, j = np.array(t.points).T
+    return signs ^ a ^ (b & i & 1) ^ (c & j & 1)
 
 
 def plan(
@@ -365,11 +366,13 @@ def _take(t: Triangulation, fixed: Mapping[int, int] | None, settings: CensusCon
     for number, (scheme, count) in enumerate(final_schemes(frontier, t.degree % 2 == 1)):
         counts[scheme] = counts.get(scheme, 0) + count
         first.setdefault(scheme, number)
-    entries: list[Entry] = []
-    for scheme in sorted(counts):
-        signs = frontier.path(first[scheme])
-        witness = normalised(t, signs) if fixed is None else signs
-        entries.append(Entry(scheme, counts[scheme], word(witness)))
+    ascending = sorted(counts, key=lambda s: (s.ovals, s.code))
+    signs = frontier.paths([first[s] for s in ascending])
+    if fixed is None:
+        signs = normalised(t, signs)
+    digits = (signs + ord("0")).astype(np.uint8).tobytes().decode()
+    words = (digits[k : k + t.n] for k in range(0, len(digits), t.n))
+    entries = [Entry(s, counts[s], w) for s, w in zip(ascending, words, strict=True)]
     if fixed is None:
         index = point_index(t.degree)
         chosen = {index[p]: 1 for p in ((0, 0), (0, 1), (1, 0))}
@@ -554,12 +557,12 @@ def most_even_ovals(
                 if value > best:
                     best, where, second = value, number + k, is_second
         number += shard.count
-    signs = frontier.path(where, second)
+    signs = frontier.paths([where], second)[0]
     if fixed is None:
         signs = normalised(t, signs)
-    found = scheme_of(t, signs)
+    found = scheme_of(t, signs.tolist())
     assert found.p == best, "the witness has the maximum"
-    return Maximum(best, word(signs), found)
+    return Maximum(best, word(signs.tolist()), found)
 
 
 def read_census(path: "str | Path") -> Census:

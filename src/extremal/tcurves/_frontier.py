@@ -267,11 +267,16 @@ class Frontier:
 
     def path(self, number: int, second: bool = False) -> list[int]:
         """Return the signs, by point, along the path by which a final state was first reached."""
-        signs = [0] * len(self.steps)
+        return self.paths([number], second)[0].tolist()
+
+    def paths(self, numbers: Sequence[int], second: bool = False) -> np.ndarray:
+        """Return the signs of many final states, a row each."""
+        at = np.array(numbers, np.int64)
+        signs = np.zeros((len(at), len(self.steps)), np.int64)
         for layer in range(len(self.steps) - 1, -1, -1):
-            source = int((self.second if second else self.first)[layer][number])
-            signs[self.steps[layer].point] = source & 1
-            number = source >> 1
+            source = (self.second if second else self.first)[layer][at]
+            signs[:, self.steps[layer].point] = source & 1
+            at = source >> 1
         return signs
 
 

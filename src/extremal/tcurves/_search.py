@@ -300,7 +300,7 @@ def _walk(job: _Job) -> dict[str, Any]:
             if name not in known:
                 known.add(name)
                 new = True
-                signs = normalised(t, frontier.path(number))
+                signs = normalised(t, frontier.paths([number])[0]).tolist()
                 found.append(_plain(t, scheme, word(signs), count, time.monotonic() - begun))
         return worth, new
 
