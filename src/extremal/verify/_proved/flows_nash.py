@@ -103,7 +103,7 @@ def check(claim: dict[str, Any], witness: dict[str, Any], folder: Path) -> list[
         raise Rejected(f"status {status!r} does not fit a flow that is known until {until}.")
     known = "for ever" if until is None else f"for departures before {until}"
     when = f"{'the last phase starts at' if until is None else 'departing at'} "
-    when += str(end.start if until is None else until)
+    when += _short(end.start if until is None else until)
     return [
         f"a Nash flow over time from {names[source]} to {names[sink]} on {len(names)} nodes and "
         f"{len(arcs)} arcs, {known}",
