@@ -5,7 +5,6 @@ diagonals of that parallelogram change places. The flip graph is connected.
 """
 
 import random
-from collections.abc import Iterator
 
 from ._lattice import lattice_points
 from ._triangulation import Triangulation, Triple, honeycomb
@@ -37,12 +36,6 @@ def flip(t: Triangulation, edge: tuple[int, int]) -> Triangulation:
     new = [_sorted(c, e, a), _sorted(c, e, b)]
     triangles = tuple(sorted([*(x for x in t.triangles if x not in gone), *new]))
     return Triangulation(t.degree, triangles)
-
-
-def neighbours(t: Triangulation) -> Iterator[Triangulation]:
-    """Yield every triangulation one flip away."""
-    for edge in flippable(t):
-        yield flip(t, edge)
 
 
 class Walker:

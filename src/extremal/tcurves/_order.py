@@ -7,7 +7,6 @@ r the variety of finished nests). The order is the cheapest found by greedy cons
 ties, improved by moving single points.
 """
 
-from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -49,11 +48,3 @@ def _arrays(t: Triangulation) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     for k, row in enumerate(t.neighbours):
         neighbours[k, : len(row)] = row
     return neighbours, degree, np.diff(glued(t).first).astype(np.int64)
-
-
-def frontier_widths(t: Triangulation, order: Sequence[int]) -> list[int]:
-    """Return how many copies are on the frontier after each step of an order."""
-    copies = np.diff(glued(t).first)
-    place = {k: at for at, k in enumerate(order)}
-    last = {k: max(place[k], *(place[j] for j in t.neighbours[k])) for k in range(t.n)}
-    return [int(sum(copies[k] for k in order[: step + 1] if last[k] > step)) for step in range(t.n)]

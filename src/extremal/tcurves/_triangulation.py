@@ -14,11 +14,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
+from math import lcm
 
 from extremal.lab import rational
 
 from ._errors import NotRegular
-from ._lattice import Point, checked_degree, doubled_area, lattice_points, point_index, side_of
+from ._lattice import (
+    Point,
+    checked_degree,
+    doubled_area,
+    lattice_points,
+    point_index,
+    side_of,
+    symmetries,
+)
 
 Triple = tuple[int, int, int]
 Exact = int | str | float | Fraction
@@ -199,18 +208,10 @@ def from_heights(degree: int, heights: Sequence[Exact] | str, name: str = "") ->
     w = [rational(h) for h in words]
     if len(w) != len(points):
         raise ValueError(f"degree {d} has {len(points)} points, got {len(w)} heights.")
-    scale = 1
-    for h in w:
-        scale = scale * h.denominator // _gcd(scale, h.denominator)
+    scale = lcm(*(h.denominator for h in w))
     lifted = [int(h * scale) for h in w]
     triangles = _lower_hull(d, points, lifted)
     return Triangulation(d, tuple(sorted(triangles)), tuple(w), name=name)
-
-
-def _gcd(a: int, b: int) -> int:
-    while b:
-        a, b = b, a % b
-    return a
 
 
 def _lower_hull(d: int, points: tuple[Point, ...], w: list[int]) -> list[Triple]:
@@ -317,15 +318,11 @@ def strip_fan(d: int) -> Triangulation:
 
 def canonical(t: Triangulation) -> tuple[Triple, ...]:
     """Return the least of the six images of the triangles under S3: equal for equal orbits."""
-    from ._lattice import symmetries
-
     return min(image(t, k).triangles for k in range(len(symmetries(t.degree))))
 
 
 def image(t: Triangulation, symmetry: int) -> Triangulation:
     """Return the triangulation moved by one of the six symmetries, heights included."""
-    from ._lattice import symmetries
-
     move = symmetries(t.degree)[symmetry]
     triangles = tuple(sorted(_triple(move[a], move[b], move[c]) for a, b, c in t.triangles))
     heights = None
