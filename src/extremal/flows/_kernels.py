@@ -38,11 +38,8 @@ def _numbers(first, n):
 
 
 @jit
-def _order(n, tail, head):
-    """A topological order of the nodes and how many it has: fewer than n where there is a cycle."""
-    degree = np.zeros(n, np.int64)
-    for e in range(len(head)):
-        degree[head[e]] += 1
+def _leaving(n, tail, head):
+    """For every node the heads of its arcs: those of v are out[start[v]:start[v + 1]]."""
     start = np.zeros(n + 1, np.int64)
     for e in range(len(tail)):
         start[tail[e] + 1] += 1
@@ -53,6 +50,16 @@ def _order(n, tail, head):
     for e in range(len(tail)):
         out[fill[tail[e]]] = head[e]
         fill[tail[e]] += 1
+    return start, out
+
+
+@jit
+def _order(n, tail, head):
+    """A topological order of the nodes and how many it has: fewer than n where there is a cycle."""
+    degree = np.zeros(n, np.int64)
+    for e in range(len(head)):
+        degree[head[e]] += 1
+    start, out = _leaving(n, tail, head)
     order = np.empty(n, np.int64)
     count = 0
     for v in range(n):
@@ -77,21 +84,12 @@ def _alive(n, sink, tail, head):
     live = np.zeros(n, np.bool_)
     live[sink] = True
     order, count = _order(n, tail, head)
-    degree = np.zeros(n + 1, np.int64)
-    for e in range(len(head)):
-        degree[tail[e] + 1] += 1
-    for v in range(n):
-        degree[v + 1] += degree[v]
-    fill = _copied(degree, n)
-    out = np.empty(len(tail), np.int64)
-    for e in range(len(tail)):
-        out[fill[tail[e]]] = head[e]
-        fill[tail[e]] += 1
+    start, out = _leaving(n, tail, head)
     for k in range(count - 1, -1, -1):
         v = order[k]
         if v == sink:
             continue
-        for i in range(degree[v], degree[v + 1]):
+        for i in range(start[v], start[v + 1]):
             if live[out[i]]:
                 live[v] = True
                 break

@@ -162,6 +162,24 @@ def _find(up, up_parity, x):
     return x, flips
 
 
+@njit(cache=True, nogil=True, inline="always")
+@no_type_check
+def _renamed(mask, names):
+    """The mask of the regions' names."""
+    found = np.uint64(0)
+    y = 0
+    while mask:
+        if mask & np.uint64(0xFF) == 0:
+            mask >>= np.uint64(8)
+            y += 8
+            continue
+        if mask & np.uint64(1):
+            found |= np.uint64(1) << np.uint64(names[y])
+        mask >>= np.uint64(1)
+        y += 1
+    return found
+
+
 @njit(cache=True, nogil=True)
 @no_type_check
 def expand(
@@ -323,18 +341,7 @@ def expand(
                         adj[y] |= one << np.uint64(x)
                 for x in range(total):
                     if leader[x] == x:
-                        m = adj[x]
-                        res = np.uint64(0)
-                        y = 0
-                        while m:
-                            if m & np.uint64(0xFF) == 0:
-                                m >>= np.uint64(8)
-                                y += 8
-                                continue
-                            if m & one:
-                                res |= one << np.uint64(leader[y])
-                            m >>= one
-                            y += 1
+                        res = _renamed(adj[x], leader)
                         if res & (one << np.uint64(x)):
                             root = x  # odd d: the region meets itself across the pseudo-line
                             known = 1
@@ -506,18 +513,7 @@ def expand(
                 while k < regions:
                     value_out = np.uint64(0)
                     for j in range(min(each, regions - k)):
-                        m = adj[inverse[k + j]]
-                        res = np.uint64(0)
-                        y = 0
-                        while m:
-                            if m & np.uint64(0xFF) == 0:
-                                m >>= np.uint64(8)
-                                y += 8
-                                continue
-                            if m & one:
-                                res |= one << np.uint64(number[y])
-                            m >>= one
-                            y += 1
+                        res = _renamed(adj[inverse[k + j]], number)
                         value_out |= res << np.uint64(wide * j)
                     out_words[w] = value_out
                     h = _mix(h, value_out)
