@@ -4,6 +4,7 @@ A back-end answers with a `Margin` or with why it has none. Whatever it raises, 
 no `Exception` included, is caught here and becomes that sentence; it never becomes a verdict.
 """
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
@@ -28,7 +29,7 @@ def solve_margin(
     """
     names: list[Backend]
     if backend == "auto":
-        kernel = problem.freedom <= 1.5 * len(problem.pairs.sums)
+        kernel = problem.freedom <= max(300, 1.5 * len(problem.pairs.sums))
         names = ["kernel", "moment"] if kernel else ["moment", "kernel"]
     else:
         names = [backend]
@@ -64,15 +65,19 @@ def _bytes(problem: GramProblem, name: Backend) -> int:
 
 
 def _guarded(problem: GramProblem, stop: Stop, name: Backend) -> tuple[Margin | None, str]:
+    calls: dict[str, Callable[[], Margin]] = {
+        "kernel": lambda: kernel_form(problem, stop),
+        "moment": lambda: moment_form(problem, stop),
+        "scs": lambda: _scs(problem),
+        "clarabel": lambda: _clarabel(problem),
+    }
+    return guarded(calls[name], name)
+
+
+def guarded(call: Callable[[], Margin], name: str) -> tuple[Margin | None, str]:
+    """Run a solver; whatever it raises becomes a sentence, not a verdict."""
     try:
-        if name == "kernel":
-            found = kernel_form(problem, stop)
-        elif name == "moment":
-            found = moment_form(problem, stop)
-        elif name == "scs":
-            found = _scs(problem)
-        else:
-            found = _clarabel(problem)
+        found = call()
     except (KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
     except ImportError:
@@ -126,7 +131,9 @@ def _conic(problem: GramProblem, lower: bool, root: float) -> tuple[Any, Vector,
     return a, b, c, m
 
 
-def _margin(problem: GramProblem, q: Vector, dual: Vector, name: str, steps: int, trouble: str) -> Margin:
+def _margin(
+    problem: GramProblem, q: Vector, dual: Vector, name: str, steps: int, trouble: str
+) -> Margin:
     matrix = problem.matrix(problem.project(problem.matrix(q)))
     t = float(np.linalg.eigvalsh(matrix)[0])
     # The dual of the identity are moments; their bound of t counts if their matrix is nonnegative.

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Int
 
-from ._sumset import Rows, find, keys
+from ._sumset import Rows, covered, find, keys
 
 Order = Callable[[tuple[int, ...]], float]
 
@@ -100,13 +100,7 @@ def _midpoints(
 
 def uncovered(basis: Rows, support: Rows) -> Rows:
     """Return the monomials of p that are no sum of two of the basis."""
-    have = {tuple(r) for r in basis.tolist()}
-    left: list[list[int]] = []
-    for u in support.tolist():
-        t = np.array(u) - basis
-        if not any(tuple(r) in have for r in t[(t >= 0).all(axis=1)].tolist()):
-            left.append(u)
-    return np.array(left, dtype=np.int64).reshape(len(left), support.shape[1])
+    return support[~covered(support, basis)]
 
 
 def repair(

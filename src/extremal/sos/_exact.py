@@ -39,6 +39,11 @@ class ExactBlock:
         """Return Q[i, j]."""
         return Fraction(self.entries[i][j], self.denominator)
 
+    def text(self, i: int, j: int) -> str:
+        """Return Q[i, j] as in certificates."""
+        v = self.entries[i][j]
+        return str(v) if v == 0 or self.denominator == 1 else str(self.value(i, j))
+
     @cached_property
     def pivots(self) -> "tuple[tuple[Fraction, dict[int, Fraction]], ...]":
         """The squares: Q is the sum of d l l' over these (d, l), d > 0, exactly."""

@@ -98,9 +98,7 @@ def lean(p: Polynomial, squares: Sequence[Square], name: str) -> str:
     ]
     if not squares:
         return "\n".join([*lines, "  norm_num", ""])
-    parts = [
-        f"{_lean_number(s.weight)} * ({_lean_sum(variables, s.terms)}) ^ 2" for s in squares
-    ]
+    parts = [f"{_lean_number(s.weight)} * ({_lean_sum(variables, s.terms)}) ^ 2" for s in squares]
     lines += [
         f"  have identity : {_lean_sum(variables, p.terms)} =",
         "      " + " +\n      ".join(parts) + " := by",

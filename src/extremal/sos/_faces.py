@@ -23,6 +23,7 @@ from ._problem import GramProblem, Matrix
 from ._round import DENOMINATORS, exact_blocks, plausible
 
 _MAX_UNKNOWNS = 1500
+_MAX_TRIES = 12
 _MAX_EQUATIONS = 4_000_000  # entries of the rational system
 
 Kernel = list[list[list[Fraction]]]  # of each block: vectors
@@ -52,19 +53,34 @@ def certify_on_face(
     if problem.freedom > _MAX_UNKNOWNS:
         return None
     tried: set[str] = set()
-    for kernel in _guesses(problem, margin.q, zeros):
+    empty: Kernel = [[] for _ in problem.blocks]
+    return _each(problem, margin, empty, zeros, stop, tried, 0)
+
+
+def _each(
+    problem: GramProblem,
+    margin: Margin,
+    known: Kernel,
+    zeros: list[list[Fraction]],
+    stop: Stop,
+    tried: set[str],
+    depth: int,
+) -> tuple[ExactBlock, ...] | None:
+    """Try the guesses that go beyond the known kernel."""
+    size = sum(map(len, known))
+    for kernel in _guesses(problem, margin, known, zeros):
         word = repr(kernel)
-        if word in tried or not any(kernel):
+        if word in tried or sum(map(len, kernel)) <= size or len(tried) >= _MAX_TRIES:
             continue
         tried.add(word)
-        found = _inside(problem, kernel, stop, depth=0)
+        found = _inside(problem, kernel, stop, tried, depth)
         if found is not None:
             return found
     return None
 
 
 def _inside(
-    problem: GramProblem, kernel: Kernel, stop: Stop, depth: int
+    problem: GramProblem, kernel: Kernel, stop: Stop, tried: set[str], depth: int
 ) -> tuple[ExactBlock, ...] | None:
     affine = _killing(problem, kernel)
     if affine is None:
@@ -102,10 +118,8 @@ def _inside(
         found = exact_blocks(problem, free)
         if found is not None:
             return found
-    if depth < 3 and abs(margin.t) < 1e-5:
-        for more in _guesses(problem, margin.q, []):
-            if sum(map(len, more)) > sum(map(len, kernel)):
-                return _inside(problem, more, stop, depth + 1)
+    if depth < 4 and abs(margin.t) < 1e-5:
+        return _each(problem, margin, kernel, [], stop, tried, depth + 1)
     return None
 
 
@@ -198,30 +212,64 @@ def _killing(problem: GramProblem, kernel: Kernel) -> _Affine | None:
     return _Affine(origin, span)
 
 
-def _guesses(problem: GramProblem, q: Matrix, zeros: list[list[Fraction]]) -> Iterator[Kernel]:
-    """Yield kernels to try, the most plausible first."""
-    exact: Kernel = [[] for _ in problem.blocks]
+def _guesses(
+    problem: GramProblem, margin: Margin, known: Kernel, zeros: list[list[Fraction]]
+) -> Iterator[Kernel]:
+    """Yield kernels to try, the most plausible first; each contains the known one."""
+    spans = list(zip(problem.starts, problem.starts[1:], strict=False))
+    given = [_orthonormal(k, end - start) for k, (start, end) in zip(known, spans, strict=True)]
+    # Every Gram matrix kills the range of an optimal dual matrix, and that range is accurate.
+    dual = [linalg.eigh(margin.moments[start:end, start:end]) for start, end in spans]
+    for threshold in _cuts(np.concatenate([w for w, _ in dual])):
+        hulls = [
+            _rational_space(_joined(old, v[:, w > threshold]))
+            for (w, v), old in zip(dual, given, strict=True)
+        ]
+        if all(k is not None for k in hulls):
+            yield [k for k in hulls if k is not None]
+    spaces = [linalg.eigh(margin.q[start:end, start:end]) for start, end in spans]
+    exact: Kernel = [list(k) for k in known]
     for x in zeros:
         for i, block in enumerate(problem.blocks):
             vector = [_value(m, x) for m in block.tolist()]
             if any(vector):
                 exact[i].append(vector)
-    spaces = [
-        linalg.eigh(q[start:end, start:end])
-        for start, end in zip(problem.starts, problem.starts[1:], strict=False)
-    ]
-    top = max((float(np.abs(w).max(initial=0.0)) for w, _ in spaces), default=1.0) or 1.0
-    for threshold in (1e-6, 1e-5, 1e-4, 1e-3):
+    levels = _cuts(np.concatenate([w for w, _ in spaces]))
+    for threshold in levels:
         kernel: Kernel = []
-        for (w, v), given in zip(spaces, exact, strict=True):
-            found = _rational_space(v[:, w < threshold * top])
-            kernel.append(given if found is None else found)
+        for (w, v), sure in zip(spaces, exact, strict=True):
+            found = _rational_space(v[:, w < threshold])
+            kernel.append(sure if found is None else found)
         yield kernel
     yield exact
-    for threshold in (1e-6, 1e-5, 1e-4):
-        kernel = [_rational_hull(v[:, w < threshold * top]) for w, v in spaces]
-        if all(k is not None for k in kernel):
-            yield [k for k in kernel if k is not None]
+    for threshold in levels:
+        hulls = [_rational_hull(v[:, w < threshold]) for w, v in spaces]
+        if all(k is not None for k in hulls):
+            yield [k for k in hulls if k is not None]
+
+
+def _orthonormal(vectors: list[list[Fraction]], n: int) -> np.ndarray:
+    if not vectors:
+        return np.zeros((n, 0))
+    v = np.array([[float(x) for x in row] for row in vectors]).T
+    return linalg.orth(v / np.abs(v).max(axis=0), rcond=1e-10)
+
+
+def _joined(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    if not a.shape[1]:
+        return b
+    return linalg.orth(np.hstack([a, b]), rcond=1e-4)
+
+
+def _cuts(eigenvalues: np.ndarray, count: int = 5) -> list[float]:
+    """Where the eigenvalues may fall into zero and not zero: the widest gaps, widest first."""
+    w = np.sort(np.maximum(np.abs(eigenvalues), 1e-13))
+    w = w[: int(np.searchsorted(w, 1e-2 * w[-1])) + 1]
+    if len(w) < 2:
+        return [2 * float(w[0])] if len(eigenvalues) > 1 else []
+    gaps = np.log(w[1:] / w[:-1])
+    order = np.argsort(-gaps, kind="stable")[:count]
+    return [float(np.sqrt(w[i] * w[i + 1])) for i in order if gaps[i] > 0.7]
 
 
 def _value(m: list[int], x: list[Fraction]) -> Fraction:
@@ -289,14 +337,16 @@ def _rational_hull(space: np.ndarray) -> list[list[Fraction]] | None:
         return []
     if n > 40:
         return None
-    scale = 10**5
+    scale = 10**7
+    largest = max(1.0, scale ** (q / max(1, n - q)) / 6)  # chance alone gives relations beyond it
     v = np.rint(space * scale).astype(np.int64).tolist()
     lattice = flint.fmpz_mat([[int(i == j) for j in range(n)] + v[i] for i in range(n)]).lll()
     relations: list[list[int]] = []
     for i in range(n):
         row = [int(lattice[i, j]) for j in range(n + q)]
         a, tail = row[:n], row[n:]
-        if any(a) and max(map(abs, a)) <= 50 and all(abs(t) <= 3 * sum(map(abs, a)) for t in tail):
+        close = all(abs(t) <= 5 * sum(map(abs, a)) for t in tail)
+        if any(a) and max(map(abs, a)) <= largest and close:
             relations.append(a)
     if not relations:
         return None

@@ -15,7 +15,6 @@ Source: Helmberg, Rendl, Vanderbei, Wolkowicz 1996; Kojima, Shindoh, Hara 1997 (
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from scipy import linalg, sparse
@@ -23,6 +22,8 @@ from scipy import linalg, sparse
 from ._problem import GramProblem, Matrix, Vector
 
 _BACK = 0.98  # how far a step goes towards the boundary
+_LANCZOS = 60  # rows from which step lengths come from Lanczos, not from all eigenvalues
+_LANCZOS_STEPS = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,17 +50,6 @@ class Margin:
 
 
 Stop = Callable[[float, float], bool]
-
-
-class _Operators(Protocol):
-    h: Vector | None
-    b: Vector
-    start: Vector
-
-    def slack(self, y: Vector) -> Matrix: ...
-    def along(self, d: Vector) -> Matrix: ...
-    def apply(self, x: Matrix) -> Vector: ...
-    def schur(self, x: Matrix, z: Matrix) -> Matrix: ...
 
 
 def _symmetric(m: Matrix) -> Matrix:
@@ -222,12 +212,71 @@ def _solve(h: Matrix) -> Callable[[Vector], Vector]:
     raise linalg.LinAlgError("the Schur matrix is not positive definite")
 
 
-def _longest(factor: Matrix, d: Matrix) -> float:
-    """The largest step with L L' + step d still positive definite, at most 1."""
-    w = linalg.solve_triangular(factor, d, lower=True, check_finite=False)
-    w = linalg.solve_triangular(factor, w.T, lower=True, check_finite=False)
-    least = float(linalg.eigvalsh(_symmetric(w), subset_by_index=[0, 0], check_finite=False)[0])
-    return 1.0 if least >= 0 else min(1.0, -_BACK / least)
+def _inverse_factor(m: Matrix) -> Matrix:
+    """Return W with W m W' = I, lower triangular; raises LinAlgError outside the cone."""
+    factor = np.linalg.cholesky(m)
+    inverse, trouble = linalg.lapack.dtrtri(factor, lower=1)
+    if trouble:
+        raise np.linalg.LinAlgError("a factor is singular")
+    return np.tril(inverse)
+
+
+def _longest(inverse: Matrix, d: Matrix) -> float:
+    """The largest step with m + step d still positive definite, at most 1; W m W' = I."""
+    w = inverse @ d @ inverse.T
+    least = float(np.linalg.eigvalsh(w)[0]) if len(w) <= _LANCZOS else _least(w)
+    return 1.0 if least >= -_BACK else -_BACK / least
+
+
+def _least(w: Matrix) -> float:
+    """A lower bound of the least eigenvalue: the Lanczos value minus its residual."""
+    n = len(w)
+    v = np.random.default_rng(0).standard_normal(n)
+    v /= np.linalg.norm(v)
+    basis = np.zeros((_LANCZOS_STEPS + 1, n))
+    basis[0] = v
+    alpha = np.zeros(_LANCZOS_STEPS)
+    beta = np.zeros(_LANCZOS_STEPS)
+    k = 0
+    for k in range(_LANCZOS_STEPS):
+        u = w @ basis[k]
+        alpha[k] = float(u @ basis[k])
+        done = basis[: k + 1]
+        u -= done.T @ (done @ u)
+        u -= done.T @ (done @ u)  # once more, against cancellation
+        beta[k] = float(np.linalg.norm(u))
+        if beta[k] < 1e-12:
+            break
+        basis[k + 1] = u / beta[k]
+    size = k + 1
+    values, vectors = linalg.eigh_tridiagonal(alpha[:size], beta[: size - 1])
+    return float(values[0]) - abs(beta[size - 1] * float(vectors[-1, 0]))
+
+
+@dataclass(frozen=True, slots=True)
+class _Iterate:
+    """What the two linear systems of one iteration share: z is S^-1, r* are the residuals."""
+
+    ops: "_Kernel | _Moment"
+    solve: Callable[[Vector], Vector]
+    x: Matrix
+    z: Matrix
+    rd: Matrix
+    rp: Vector
+    rh: float
+
+    def direction(self, target: Matrix) -> tuple[Vector, float, Matrix, Matrix]:
+        """Return the changes of y, nu, S and X that lead to X S = target S."""
+        base = target - self.x
+        fixed = base - _symmetric(self.x @ self.rd @ self.z)
+        dy = self.solve(self.ops.apply(fixed) - self.rp)
+        dnu = 0.0
+        if self.ops.h is not None:
+            back = self.solve(self.ops.h)
+            dnu = (self.rh - float(self.ops.h @ dy)) / float(self.ops.h @ back)
+            dy = dy + dnu * back
+        ds = self.rd + self.ops.along(dy)
+        return dy, dnu, ds, base - _symmetric(self.x @ ds @ self.z)
 
 
 def _run(
@@ -241,13 +290,12 @@ def _run(
     step = 0
     for step in range(limit):
         try:
-            ls = np.linalg.cholesky(s)
-            lx = np.linalg.cholesky(x)
+            ls = _inverse_factor(s)
+            lx = _inverse_factor(x)
         except np.linalg.LinAlgError:
             problem = "an iterate left the cone"
             break
-        inverse = linalg.solve_triangular(ls, np.eye(n), lower=True, check_finite=False)
-        z = inverse.T @ inverse
+        z = ls.T @ ls
         gap = float((s * x).sum())
         mu = gap / n
         rd = ops.slack(y) - s
@@ -271,31 +319,12 @@ def _run(
             problem = "the Schur matrix lost definiteness"
             break
 
-        def direction(
-            target: Matrix, correction: Matrix | None = None
-        ) -> tuple[Vector, float, Matrix, Matrix]:
-            base = target - x - _symmetric(x @ rd @ z)
-            if correction is not None:
-                base = base - correction
-            g = -rp + ops.apply(base)
-            dy = solve(g)
-            dnu = 0.0
-            if ops.h is not None:
-                back = solve(ops.h)
-                dnu = (rh - float(ops.h @ dy)) / float(ops.h @ back)
-                dy = dy + dnu * back
-            ds = rd + ops.along(dy)
-            dx = target - x - _symmetric(x @ ds @ z)
-            if correction is not None:
-                dx = dx - correction
-            return dy, dnu, ds, dx
-
-        zero = np.zeros_like(s)
-        dy, dnu, ds, dx = direction(zero)
+        at = _Iterate(ops, solve, x, z, rd, rp, rh)
+        dy, dnu, ds, dx = at.direction(np.zeros_like(s))
         ps, px = _longest(ls, ds), _longest(lx, dx)
         after = float(((s + ps * ds) * (x + px * dx)).sum()) / n
         sigma = min(1.0, max(1e-6, (after / mu) ** 2 if min(ps, px) > 0.1 else 0.5))
-        dy, dnu, ds, dx = direction(sigma * mu * z, _symmetric(dx @ ds @ z))
+        dy, dnu, ds, dx = at.direction(sigma * mu * z - _symmetric(dx @ ds @ z))
         ps, px = _longest(ls, ds), _longest(lx, dx)
         if min(ps, px) < 1e-7:
             problem = "no step is left"

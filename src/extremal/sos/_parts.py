@@ -24,7 +24,7 @@ def block_json(p: Polynomial, block: ExactBlock) -> dict[str, Any]:
     n = len(block.rows)
     return {
         "monomials": [written(p.variables, m) for m in block.rows.tolist()],
-        "gram": [" ".join(str(block.value(i, j)) for j in range(i, n)) for i in range(n)],
+        "gram": [" ".join(block.text(i, j) for j in range(i, n)) for i in range(n)],
     }
 
 
@@ -43,17 +43,13 @@ def gram_part(p: Polynomial, blocks: Sequence[ExactBlock], bound: Fraction = Fra
     return Part("sos/gram", 1, claim, {"blocks": [block_json(p, b) for b in blocks]})
 
 
-def multiplier_part(
-    p: Polynomial, form: str, power: int, blocks: Sequence[ExactBlock]
-) -> Part:
+def multiplier_part(p: Polynomial, form: str, power: int, blocks: Sequence[ExactBlock]) -> Part:
     """Return the certificate that p times a power of a positive form is the sum of the blocks."""
     claim = _claim(p, multiplier=form, power=power, squares=rank(blocks))
     return Part("sos/multiplier", 1, claim, {"blocks": [block_json(p, b) for b in blocks]})
 
 
-def negative_part(
-    p: Polynomial, point: Sequence[Fraction], bound: Fraction = Fraction(0)
-) -> Part:
+def negative_part(p: Polynomial, point: Sequence[Fraction], bound: Fraction = Fraction(0)) -> Part:
     """Return the certificate that p is below the bound at a point."""
     claim = _claim(p, bound=str(bound), value=str(p(point)))
     return Part("sos/negative", 1, claim, {"point": [str(x) for x in point]})
@@ -83,6 +79,4 @@ def refutation_part(p: Polynomial, found: Refutation, bound: Fraction = Fraction
     claim = _claim(p, bound=str(bound), monomials=found.monomials)
     functional = {written(p.variables, m): str(v) for m, v in found.functional.items()}
     halfspaces = [" ".join(map(str, w)) for w in found.normals.tolist()]
-    return Part(
-        "sos/refutation", 1, claim, {"halfspaces": halfspaces, "functional": functional}
-    )
+    return Part("sos/refutation", 1, claim, {"halfspaces": halfspaces, "functional": functional})

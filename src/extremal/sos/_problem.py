@@ -76,7 +76,7 @@ class GramProblem:
     def floats(self) -> Vector:
         """The coefficient of each sum, divided by `scale`."""
         scale = max((abs(c) for c in self.p.terms.values()), default=Fraction(1))
-        return np.array([float(c / scale) for c in self.exact])
+        return np.array([float(c / scale) if c else 0.0 for c in self.exact])
 
     @cached_property
     def dependent(self) -> Int[np.ndarray, " sums"]:
@@ -121,6 +121,23 @@ class GramProblem:
         """Return the pairs' values of least norm that satisfy the identity."""
         count = np.bincount(self.pairs.s, weights=self.weights, minlength=len(self.pairs.sums))
         return (self.floats / count)[self.pairs.s]
+
+    @cached_property
+    def balance(self) -> Vector:
+        """A factor a row that brings the diagonal of D Q D near 1, from the terms of p."""
+        at = find(2 * self.rows, self.p.support)
+        c = np.abs(self.p.floats) / self.scale
+        known = at >= 0
+        out = np.ones(self.size)
+        if known.any():
+            # log2 |c| of a square term is about linear in its exponents; others follow the fit
+            system = np.hstack([self.rows, np.ones((self.size, 1))]).astype(float)
+            target = np.log2(c[at[known]])
+            fit = np.linalg.lstsq(system[known], target, rcond=None)[0]
+            level = system @ fit
+            level[known] = target
+            out = 2.0 ** np.clip(-level / 2, 0.0, 13.0)
+        return out
 
     def project(self, q: Matrix) -> Vector:
         """Return the pairs' values nearest to a matrix that satisfy the identity."""

@@ -17,13 +17,13 @@ from fractions import Fraction
 
 import numpy as np
 
-from ._backends import Backend, solve_margin
+from ._backends import Backend, guarded, solve_margin
 from ._bases import LOSSLESS, Bases, Name
 from ._consistency import repair
 from ._errors import MemoryLimitError
 from ._exact import ExactBlock
 from ._faces import certify_on_face
-from ._interior import Margin
+from ._interior import Margin, kernel_form
 from ._parts import gram_part, negative_part, refutation_part
 from ._polynomial import Polynomial
 from ._problem import GramProblem, gram_problem
@@ -223,9 +223,7 @@ def _stop(lower: float, upper: float) -> bool:
     return upper - lower < 1e-11 * max(1.0, abs(upper))
 
 
-def _attempt(
-    p: Polynomial, name: str, blocks: Blocks, backend: Backend, log: _Log
-) -> _Attempt:
+def _attempt(p: Polynomial, name: str, blocks: Blocks, backend: Backend, log: _Log) -> _Attempt:
     begun = time.perf_counter()
     with log.timed("basis"):
         problem = gram_problem(p, blocks, log.limits.memory)
@@ -245,6 +243,8 @@ def _attempt(
         else:
             with log.timed("proof"):
                 exact = rounded(problem, margin.q)
+            if exact is None and abs(margin.t) < _BOUNDARY:
+                margin, exact = _balanced(problem, margin, log)
             outcome = "proved" if exact is not None else "feasible up to rounding"
             if exact is None and margin.t < -_BOUNDARY:
                 outcome = "open"
@@ -260,6 +260,22 @@ def _attempt(
         )
     )
     return _Attempt(exact, problem, margin, len(log.stages) - 1)
+
+
+def _balanced(
+    problem: GramProblem, margin: Margin, log: _Log
+) -> tuple[Margin, tuple[ExactBlock, ...] | None]:
+    """Solve once more with rows scaled to diagonals of about 1: a thin cone may have an interior."""
+    d = problem.balance
+    if d.max() / d.min() < 3 or problem.freedom > 1500:
+        return margin, None
+    with log.timed("solver"):
+        again, _ = guarded(lambda: kernel_form(problem, _stop, np.diag(d)), "kernel")
+    if again is None:
+        return margin, None
+    with log.timed("proof"):
+        exact = rounded(problem, again.q)
+    return (again if again.t > 1e-9 else margin), exact
 
 
 def _relabel(log: _Log, attempt: _Attempt, outcome: str) -> None:
@@ -306,9 +322,7 @@ def _settle(
     return None
 
 
-def _refuted(
-    p: Polynomial, bases: Bases, attempt: _Attempt, log: _Log
-) -> Result | None:
+def _refuted(p: Polynomial, bases: Bases, attempt: _Attempt, log: _Log) -> Result | None:
     with log.timed("proof"):
         normals = bases.half.normals
         if len(attempt.problem.uncovered):
@@ -349,9 +363,7 @@ def _one_basis(
     if basis not in LOSSLESS:
         margin = attempt.margin
         boundary = margin is not None and abs(margin.t) <= _BOUNDARY
-        return _open(
-            p, log, f"the basis {basis!r} is a restriction", margin if boundary else None
-        )
+        return _open(p, log, f"the basis {basis!r} is a restriction", margin if boundary else None)
     if basis in {"diagonal", "tssos"}:
         refuted = _refuted(p, bases, attempt, log)
         return refuted or _last(p, bases, attempt, log, seed, True)

@@ -36,7 +36,7 @@ def keys(rows: Rows, limit: Int[np.ndarray, " n"], attempt: int) -> UInt64[np.nd
     else:
         w = np.random.default_rng(attempt).integers(1, 1 << 63, n, dtype=np.uint64) * np.uint64(2)
         w += np.uint64(1)
-    return (rows.astype(np.uint64) * w).sum(axis=1, dtype=np.uint64)
+    return rows.astype(np.uint64) @ w
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +105,7 @@ def pairs(rows: Rows, sizes: Sequence[int], memory: int = 2 << 30) -> Pairs:
 
 def _agree(rows: Rows, a: np.ndarray, b: np.ndarray, s: np.ndarray, sums: Rows) -> bool:
     """Whether every pair adds up to the sum of its group, looked at in pieces."""
+    rows, sums = rows.astype(np.int16), sums.astype(np.int16)  # exponents are at most 10,000
     piece = max(1, (1 << 22) // max(1, rows.shape[1]))
     for at in range(0, len(a), piece):
         cut = slice(at, at + piece)
@@ -117,9 +118,45 @@ def find(needles: Rows, rows: Rows) -> Int[np.ndarray, " needles"]:
     """Return for each needle the number of the equal row, or -1. Rows are distinct."""
     if not len(needles) or not len(rows):
         return np.full(len(needles), -1, dtype=np.int64)
-    at = {r: i for i, r in enumerate(map(bytes, np.ascontiguousarray(rows, np.int32)))}
-    found = [at.get(r, -1) for r in map(bytes, np.ascontiguousarray(needles, np.int32))]
-    return np.array(found, dtype=np.int64)
+    limit = np.maximum(needles.max(axis=0), rows.max(axis=0))
+    key = keys(rows, limit, 1)
+    order = np.argsort(key, kind="stable")
+    ordered = key[order]
+    if (ordered[1:] == ordered[:-1]).any():  # two rows share a random key: compare them whole
+        at = {r: i for i, r in enumerate(map(tuple, rows.tolist()))}
+        return np.array([at.get(tuple(r), -1) for r in needles.tolist()], dtype=np.int64)
+    wanted = keys(needles, limit, 1)
+    place = np.minimum(np.searchsorted(ordered, wanted), len(ordered) - 1)
+    found = order[place]
+    hit = np.flatnonzero(ordered[place] == wanted)
+    true = (rows[found[hit]] == needles[hit]).all(axis=1)
+    out = np.full(len(needles), -1, dtype=np.int64)
+    out[hit[true]] = found[hit[true]]
+    return out
+
+
+def covered(support: Rows, basis: Rows) -> np.ndarray:
+    """Return for each monomial whether it is a sum of two of the basis.
+
+    Cost: a look-up for each monomial with each member.
+    """
+    out = np.zeros(len(support), dtype=bool)
+    if not len(basis):
+        return out
+    limit = np.maximum(support.max(axis=0), 2 * basis.max(axis=0))
+    key = np.sort(keys(basis, limit, 1))
+    own = keys(basis, limit, 1)
+    order = np.argsort(own, kind="stable")
+    wanted = keys(support, limit, 1)
+    for i, u in enumerate(wanted):
+        rest = u - own  # modulo 2^64
+        place = np.minimum(np.searchsorted(key, rest), len(key) - 1)
+        for b in np.flatnonzero(key[place] == rest):
+            other = basis[order[place[b]]]
+            if (basis[b] + other == support[i]).all():
+                out[i] = True
+                break
+    return out
 
 
 def unique_rows(rows: Rows) -> Rows:

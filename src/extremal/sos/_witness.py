@@ -11,6 +11,7 @@ from scipy import optimize
 
 from ._polynomial import Polynomial
 
+_BATCH_WORK = 1_000_000  # multiplications of a step of Newton's method on all starts
 _DENOMINATORS = (1, 2, 3, 4, 6, 10, 100, 1000, 10**4, 10**6, 10**8)
 Point = list[Fraction]
 
@@ -44,26 +45,126 @@ def evaluator(
     return value
 
 
-def minima(
-    p: Polynomial, starts: Iterator[np.ndarray] | list[np.ndarray], limit: int = 200
-) -> Iterator[tuple[float, np.ndarray]]:
-    """Yield local minima of p as floats, one a start."""
-    f = evaluator(p)
-    scale = float(np.abs(p.floats).max(initial=1.0))
+class _Batch:
+    """Values, gradients and Hessians of p at many points at once."""
 
-    def scaled(x: np.ndarray) -> tuple[float, np.ndarray]:
-        v, g = f(x)
+    def __init__(self, p: Polynomial) -> None:
+        support, c = p.support, p.floats / float(np.abs(p.floats).max(initial=1.0))
+        n = support.shape[1]
+        parts: list[tuple[np.ndarray, np.ndarray]] = [(support, c)]
+        firsts: list[tuple[np.ndarray, np.ndarray]] = []
+        for i in range(n):
+            firsts.append(_derivative(support, c, i))
+        parts += firsts
+        self.at: list[tuple[int, int]] = []
+        for i, (s, d) in enumerate(firsts):
+            for j in range(i, n):
+                parts.append(_derivative(s, d, j))
+                self.at.append((i, j))
+        self.n = n
+        self.value_only = len(c)
+        self.ends = np.cumsum([0, *(len(d) for _, d in parts)])
+        self.support = np.vstack([s for s, _ in parts])
+        self.c = np.concatenate([d for _, d in parts])
+        self.degree = int(support.max(initial=0))
+
+    @property
+    def work(self) -> int:
+        """Multiplications at one point."""
+        return len(self.c) * self.n
+
+    def _terms(self, x: np.ndarray, count: int) -> np.ndarray:
+        powers = np.ones((*x.shape, self.degree + 1))
+        for e in range(self.degree):
+            powers[:, :, e + 1] = powers[:, :, e] * x
+        terms = np.broadcast_to(self.c[:count], (len(x), count)).copy()
+        for i in range(self.n):
+            terms *= powers[:, i, self.support[:count, i]]
+        return terms
+
+    def values(self, x: np.ndarray) -> np.ndarray:
+        """The value at each row of x."""
+        return self._terms(x, self.value_only).sum(axis=1)
+
+    def all(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Values, gradients, Hessians."""
+        terms = self._terms(x, len(self.c))
+        sums = np.add.reduceat(
+            np.hstack([terms, np.zeros((len(x), 1))]), np.minimum(self.ends[:-1], len(self.c)), 1
+        )
+        sums[:, np.diff(self.ends) == 0] = 0.0  # reduceat repeats an entry for an empty part
+        n = self.n
+        hessian = np.empty((len(x), n, n))
+        for k, (i, j) in enumerate(self.at):
+            hessian[:, i, j] = hessian[:, j, i] = sums[:, 1 + n + k]
+        return sums[:, 0], sums[:, 1 : 1 + n], hessian
+
+
+def _derivative(support: np.ndarray, c: np.ndarray, i: int) -> tuple[np.ndarray, np.ndarray]:
+    keep = support[:, i] > 0
+    s = support[keep].copy()
+    d = c[keep] * s[:, i]
+    s[:, i] -= 1
+    return s, d
+
+
+_STEPS = np.array([1.0, 0.5, 0.25, 0.1, 0.03, 0.01])
+
+
+def _newton(batch: _Batch, x: np.ndarray, limit: int = 30) -> tuple[np.ndarray, np.ndarray]:
+    """Damped Newton from all rows of x at once; indefinite Hessians are made definite."""
+    value = batch.values(x)
+    for _ in range(limit):
+        _, gradient, hessian = batch.all(x)
+        w, v = np.linalg.eigh(hessian)
+        floor = 1e-10 + 1e-8 * np.abs(w).max(axis=1, keepdims=True)
+        step = -np.einsum(
+            "sij,sj->si", v, np.einsum("sij,si->sj", v, gradient) / np.maximum(np.abs(w), floor)
+        )
+        tries = x[:, None, :] + _STEPS[None, :, None] * step[:, None, :]
+        found = batch.values(tries.reshape(-1, batch.n)).reshape(len(x), -1)
+        found[~np.isfinite(found)] = np.inf
+        best = found.argmin(axis=1)
+        new = found[np.arange(len(x)), best]
+        better = new < value
+        if not better.any():
+            break
+        moved = tries[np.arange(len(x)), best]
+        small = np.abs(value - new) <= 1e-15 * (1 + np.abs(value))
+        x = np.where(better[:, None], moved, x)
+        value = np.where(better, new, value)
+        if (small | ~better).all():
+            break
+    return value, x
+
+
+def minima(p: Polynomial, starts: list[np.ndarray]) -> list[tuple[float, np.ndarray]]:
+    """Return local minima of p as floats, one a start, the lowest first."""
+    scale = float(np.abs(p.floats).max(initial=1.0))
+    n = len(p.variables)
+    terms = len(p.terms) * (1 + n + n * (n + 1) // 2)
+    with np.errstate(all="ignore"):
+        if terms * n * len(starts) <= _BATCH_WORK:
+            values, points = _newton(_Batch(p), np.array(starts))
+            out = [(float(v) * scale, x) for v, x in zip(values, points, strict=True)]
+        else:
+            out = [_descend(p, scale, x) for x in starts]
+    kept = [(v, x) for v, x in out if np.isfinite(x).all() and np.isfinite(v)]
+    return sorted(kept, key=lambda t: t[0])
+
+
+def _descend(p: Polynomial, scale: float, x: np.ndarray) -> tuple[float, np.ndarray]:
+    f = evaluator(p)
+
+    def scaled(y: np.ndarray) -> tuple[float, np.ndarray]:
+        v, g = f(y)
         return v / scale, g / scale
 
-    for x in starts:
-        with np.errstate(all="ignore"):
-            found = optimize.minimize(
-                scaled, x, jac=True, method="L-BFGS-B",
-                bounds=[(-1e3, 1e3)] * len(x),
-                options={"maxiter": limit, "ftol": 1e-15, "gtol": 1e-9},
-            )  # fmt: skip
-        if np.isfinite(found.x).all():
-            yield float(found.fun) * scale, found.x
+    found = optimize.minimize(
+        scaled, x, jac=True, method="L-BFGS-B",
+        bounds=[(-1e3, 1e3)] * len(x), options={"maxiter": 200, "ftol": 1e-15, "gtol": 1e-9},
+    )  # fmt: skip
+    return float(found.fun) * scale, found.x
 
 
 def starts(n: int, count: int, seed: int) -> list[np.ndarray]:

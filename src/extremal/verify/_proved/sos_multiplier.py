@@ -30,9 +30,7 @@ def check(claim: dict[str, Any], witness: dict[str, Any], folder: Path) -> list[
     n = len(variables)
     if n == 0:
         raise Rejected("there is no variable, so no multiplier.")
-    factor: Polynomial = {
-        tuple(2 * (i == j) for i in range(n)): Fraction(1) for j in range(n)
-    }
+    factor: Polynomial = {tuple(2 * (i == j) for i in range(n)): Fraction(1) for j in range(n)}
     if form.startswith("1"):
         factor[(0,) * n] = Fraction(1)
     multiplied = p

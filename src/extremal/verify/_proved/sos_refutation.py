@@ -89,7 +89,9 @@ def _lattice_points(p: Polynomial, halfspaces: list[list[int]], n: int) -> list[
     """All m >= 0 with 2 w.m <= max w.a over the support, for coordinates and half-spaces."""
     high = [max(a[i] for a in p) // 2 for i in range(n)]
     low = [-(-min(a[i] for a in p) // 2) for i in range(n)]
-    limits = [(w, max(sum(x * e for x, e in zip(w, a, strict=True)) for a in p)) for w in halfspaces]
+    limits = [
+        (w, max(sum(x * e for x, e in zip(w, a, strict=True)) for a in p)) for w in halfspaces
+    ]
     # least[k][i]: the least that coordinates from i on can still add to 2 w.m
     least: list[list[int]] = []
     for w, _ in limits:
