@@ -60,6 +60,8 @@ AREAS: dict[str, tuple[str, dict[str, str]]] = {
         "sums of squares: exact proofs, exact refutations, learned bases",
         {
             "certify": "decide whether a polynomial is a sum of squares, with a proof",
+            "bound": "find the best certified lower bound, everywhere or on a set",
+            "bench": "measure how proofs are found on sums of squares with a known basis",
         },
     ),
     "tcurves": (

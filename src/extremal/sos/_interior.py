@@ -15,6 +15,7 @@ Source: Helmberg, Rendl, Vanderbei, Wolkowicz 1996; Kojima, Shindoh, Hara 1997 (
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from scipy import linalg, sparse
@@ -187,15 +188,42 @@ class _Moment:
         return self.a_ @ self._out(x).ravel()
 
     def schur(self, x: Matrix, z: Matrix) -> Matrix:
-        big_x, big_z = self._out(x), self._out(z)
-        n, m = self.size, self.a_.shape[0]
-        out = np.empty((m, m))
-        first, second = self.a_.indices // n, self.a_.indices % n
-        for s in range(m):
-            cut = slice(self.a_.indptr[s], self.a_.indptr[s + 1])
-            u = big_x[:, first[cut]] @ big_z[second[cut]]
-            out[s] = self.a_ @ u.ravel()
-        return _symmetric(out)
+        return schur_of(self.a_, self._out(x), self._out(z))
+
+
+def schur_of(a: sparse.csr_array, x: Matrix, z: Matrix) -> Matrix:
+    """Return <A_s, X A_t Z> for all rows s, t of a matrix whose rows are symmetric matrices."""
+    n, m = len(x), a.shape[0]
+    out = np.empty((m, m))
+    first, second = a.indices // n, a.indices % n
+    for s in range(m):
+        cut = slice(a.indptr[s], a.indptr[s + 1])
+        u = (x[:, first[cut]] * a.data[cut]) @ z[second[cut]]
+        out[s] = a @ u.ravel()
+    return _symmetric(out)
+
+
+class Operators(Protocol):
+    """What the iteration needs of a form; the file's head says what the letters mean."""
+
+    h: Vector | None
+    b: Vector
+
+    def slack(self, y: Vector) -> Matrix:
+        """C + A*(y)."""
+        ...
+
+    def along(self, d: Vector) -> Matrix:
+        """A*(d)."""
+        ...
+
+    def apply(self, x: Matrix) -> Vector:
+        """A(x)."""
+        ...
+
+    def schur(self, x: Matrix, z: Matrix) -> Matrix:
+        """<A_i, X A_j Z>."""
+        ...
 
 
 def _solve(h: Matrix) -> Callable[[Vector], Vector]:
@@ -257,7 +285,7 @@ def _least(w: Matrix) -> float:
 class _Iterate:
     """What the two linear systems of one iteration share: z is S^-1, r* are the residuals."""
 
-    ops: "_Kernel | _Moment"
+    ops: Operators
     solve: Callable[[Vector], Vector]
     x: Matrix
     z: Matrix
@@ -279,8 +307,8 @@ class _Iterate:
         return dy, dnu, ds, base - _symmetric(self.x @ ds @ self.z)
 
 
-def _run(
-    ops: "_Kernel | _Moment", y: Vector, s: Matrix, x: Matrix, stop: Stop, limit: int
+def run(
+    ops: Operators, y: Vector, s: Matrix, x: Matrix, stop: Stop, limit: int
 ) -> tuple[Vector, Matrix, Matrix, float, float, int, str]:
     """Return y, S, X, the lower and upper bound of t, iterations, and what went wrong."""
     n = len(s)
@@ -373,7 +401,7 @@ def kernel_form(
     y[-1] = least - max(1.0, abs(least)) * 0.5
     s = ops.slack(y)
     x = np.eye(n) / n
-    y, s, x, lower, upper, steps, trouble = _run(ops, y, s, x, stop, limit)
+    y, s, x, lower, upper, steps, trouble = run(ops, y, s, x, stop, limit)
     full = problem.matrix(ops.pairs_of(y))
     x = ops._out(x)
     return Margin(lower, upper, full, x / np.trace(x), steps, "kernel", trouble)
@@ -393,7 +421,7 @@ def moment_form(
     y = ops.start.copy()
     s = np.eye(n) / n
     x = np.eye(n) * max(1.0, float(np.abs(problem.floats).max(initial=0.0)))
-    y, s, x, lower, upper, steps, trouble = _run(ops, y, s, x, stop, limit)
+    y, s, x, lower, upper, steps, trouble = run(ops, y, s, x, stop, limit)
     inner = x + lower * np.eye(n)
     full = inner if face is None else face @ inner @ face.T
     q = problem.matrix(problem.project(full))
