@@ -5,6 +5,7 @@ With constraints (Putinar): p - lambda = s_0 + sum of s_i g_i, so p >= lambda wh
 
 import dataclasses
 import math
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -26,7 +27,7 @@ from ._result import Certificate, Verdict, describe_point
 from ._search import Limits, decide
 from ._sparsity import sign_blocks
 from ._sumset import unique_rows
-from ._witness import minima, near, starts
+from ._witness import evaluator, minima, near, starts
 
 
 @dataclass(frozen=True)
@@ -349,7 +350,7 @@ def _upper(
     best: tuple[Fraction, tuple[Fraction, ...]] | None = None
     points = [] if solved is None else [solved.first]
     around = [*points, *starts(n, 6, settings.seed)]
-    found = [x for _, x in minima(p, around)] if not constraints else around
+    found = _within(p, constraints, around) if constraints else [x for _, x in minima(p, around)]
     for x in [*points, *found]:
         for point in near(x):
             if all(g(point) >= 0 for g in constraints):
@@ -357,6 +358,31 @@ def _upper(
                 if best is None or value < best[0]:
                     best = value, tuple(point)
     return best if best is not None else (None, None)
+
+
+def _within(
+    p: Polynomial, constraints: list[Polynomial], around: list[np.ndarray]
+) -> list[np.ndarray]:
+    """Local minima in the set, as floats (SLSQP); rounding decides exactly whether they count."""
+    from scipy import optimize
+
+    f = evaluator(p)
+    scale = float(np.abs(p.floats).max(initial=1.0))
+    rules = [
+        {"type": "ineq", "fun": lambda x, g=g: g(x)[0], "jac": lambda x, g=g: g(x)[1]}
+        for g in map(evaluator, constraints)
+    ]
+    out: list[np.ndarray] = []
+    for x in around:
+        with np.errstate(all="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it warns of clipped steps
+            found = optimize.minimize(
+                lambda y: f(y)[0] / scale, x, jac=lambda y: f(y)[1] / scale,
+                constraints=rules, method="SLSQP", options={"maxiter": 60},
+            )  # fmt: skip
+        if np.isfinite(found.x).all():
+            out.append(found.x)
+    return [*out, *around]
 
 
 def _candidates(lower: float, upper: Fraction | None, digits: int) -> Iterator[Fraction]:

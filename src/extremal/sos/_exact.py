@@ -17,7 +17,7 @@ from jaxtyping import Float
 
 from ._sumset import Rows
 
-Matrix = Float[np.ndarray, "n n"]
+Matrix = Float[np.ndarray, "_ _"]
 _UNIT = 2.0**-53
 
 

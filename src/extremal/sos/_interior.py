@@ -15,7 +15,7 @@ Source: Helmberg, Rendl, Vanderbei, Wolkowicz 1996; Kojima, Shindoh, Hara 1997 (
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from scipy import linalg, sparse
@@ -203,6 +203,7 @@ def schur_of(a: sparse.csr_array, x: Matrix, z: Matrix) -> Matrix:
     return _symmetric(out)
 
 
+@runtime_checkable
 class Operators(Protocol):
     """What the iteration needs of a form; the file's head says what the letters mean."""
 

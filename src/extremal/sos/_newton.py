@@ -17,7 +17,7 @@ from jaxtyping import Int
 from ._errors import MemoryLimitError
 from ._sumset import Rows, find
 
-Normals = Int[np.ndarray, "k n"]
+Normals = Int[np.ndarray, "_ n"]
 _FACET_DIMENSION = 6  # beyond it Qhull's facets explode
 _MAX_ENTRY = 1 << 40  # of a normal; products with exponents then stay in 64 bits
 
@@ -92,7 +92,7 @@ def _corners(support: Rows) -> Rows:
     return support[~inside]
 
 
-def limits(support: Rows, normals: Normals) -> Int[np.ndarray, " k"]:
+def limits(support: Rows, normals: Normals) -> Int[np.ndarray, "_"]:
     """Return the maximum of each w over the support."""
     return (support @ normals.T).max(axis=0)
 

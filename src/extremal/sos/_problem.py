@@ -18,8 +18,8 @@ from jaxtyping import Float, Int
 from ._polynomial import Polynomial
 from ._sumset import Pairs, Rows, find, pairs
 
-Vector = Float[np.ndarray, " k"]
-Matrix = Float[np.ndarray, "rows rows"]
+Vector = Float[np.ndarray, "_"]
+Matrix = Float[np.ndarray, "_ _"]
 
 
 @dataclass(frozen=True)
