@@ -61,6 +61,7 @@ AREAS: dict[str, tuple[str, dict[str, str]]] = {
         {
             "certify": "decide whether a polynomial is a sum of squares, with a proof",
             "bound": "find the best certified lower bound, everywhere or on a set",
+            "train": "train an oracle that proposes the monomials of squares",
             "bench": "measure how proofs are found on sums of squares with a known basis",
         },
     ),

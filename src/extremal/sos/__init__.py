@@ -18,6 +18,7 @@ from ._problem import GramProblem, gram_problem
 from ._result import Certificate, Result, Square, Stage, Verdict
 from ._search import Limits, expansion_schedule
 from ._sparsity import sign_blocks, term_blocks
+from ._train import TrainConfig, Training, train
 
 __all__ = [
     "LOSSLESS",
@@ -42,6 +43,8 @@ __all__ = [
     "SosError",
     "Square",
     "Stage",
+    "TrainConfig",
+    "Training",
     "Verdict",
     "bench",
     "bound",
@@ -64,5 +67,6 @@ __all__ = [
     "sign_blocks",
     "solve_margin",
     "term_blocks",
+    "train",
     "uncovered",
 ]

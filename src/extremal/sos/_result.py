@@ -13,7 +13,7 @@ from extremal.lab import Part, Table, write_certificate
 
 from ._errors import NotCertified
 from ._exact import ExactBlock
-from ._polynomial import Polynomial, written
+from ._polynomial import Polynomial
 
 
 class Verdict(Enum):
@@ -219,16 +219,3 @@ def describe_point(variables: Sequence[str], point: Sequence[Fraction]) -> str:
     """Return a point for a sentence."""
     shown = [f"{v} = {x}" for v, x in zip(variables, point, strict=True)][:6]
     return ", ".join(shown) + (", …" if len(point) > 6 else "")
-
-
-__all__ = [
-    "EXIT_CODES",
-    "Certificate",
-    "Result",
-    "Square",
-    "Stage",
-    "Verdict",
-    "describe_point",
-    "squares_of",
-    "written",
-]

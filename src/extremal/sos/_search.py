@@ -31,7 +31,7 @@ from ._refute import Refutation, from_diagonal, from_dual, from_uncovered
 from ._result import Certificate, Result, Stage, Verdict, describe_point
 from ._round import rounded
 from ._sparsity import Blocks, sign_blocks
-from ._sumset import Rows, find, unique_rows
+from ._sumset import Rows, find
 from ._witness import negative_point, zeros
 
 Scores = Callable[[Polynomial, Rows], np.ndarray]  # of candidates: higher is more likely needed
@@ -477,8 +477,3 @@ def _ordered(p: Polynomial, first: Rows, whole: Rows, scores: Scores | None) -> 
     )
     order = np.lexsort((*rest.T[::-1], rest.sum(axis=1), -votes, ~even, -score))
     return np.vstack([first, rest[order]])
-
-
-def resized(rows: Rows) -> Rows:
-    """Return distinct rows in the standard order."""
-    return unique_rows(rows)
