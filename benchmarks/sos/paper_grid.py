@@ -1,15 +1,16 @@
 """How fast are exact proofs on the paper's grid, beside Newton with SCS and TSSOS-style bases?
 
 Run:      python benchmarks/sos/paper_grid.py
-Expect:   at least 95 % certified in every cell, no wrong verdict; medians at most 0.3 s for 8/20/30,
-          1 s for 6/20/60, 0.5 s for 6/40/40, 0.1 s for 100/10/20 (variables/degree/basis).
-Fairness: the same exact rational instances for every method, one thread, in one process each; ours is
-          timed from the polynomial to the exact proof. Newton with SCS stops at the float matrix
-          (rounding it is not timed); it and TSSOS-style blocks with our solver start from the same
-          fast polytope code and get the same time limit, on the first instances of a cell only. The
-          paper's column is its published seconds per instance (MOSEK at 1e-3, its own hardware, float
-          answers, other instances of the same distribution): a different machine and task, shown
-          for orientation.
+Expect:   at least 95 % certified in every cell, no wrong verdict; medians at most 0.3 s for
+          8/20/30, 1 s for 6/20/60, 0.5 s for 6/40/40, 0.1 s for 100/10/20
+          (variables/degree/basis).
+Fairness: the same exact rational instances for every method, one thread, in one process each; ours
+          is timed from the polynomial to the exact proof. Newton with SCS stops at the float
+          matrix (rounding it is not timed); it and TSSOS-style blocks with our solver start from
+          the same fast polytope code and get the same time limit, on the first instances of a cell
+          only. The paper's column is its published seconds per instance (MOSEK at 1e-3, its own
+          hardware, float answers, other instances of the same distribution): a different machine
+          and task, shown for orientation.
 """
 
 import multiprocessing
@@ -157,7 +158,8 @@ def table(records: list[dict[str, Any]]) -> list[Table]:
         parts = ("basis", "solver", "proof", "search")
         split.append([
             "/".join(map(str, key[1:])), key[0],
-            statistics.fmean(r["planted"] for r in ours), statistics.fmean(r["first"] for r in ours),
+            statistics.fmean(r["planted"] for r in ours),
+            statistics.fmean(r["first"] for r in ours),
             statistics.fmean(r["proved_size"] for r in ours),
             *[sum(r["beside_planted"] == k for r in ours) for k in
               ("equal", "superset", "insufficient")],

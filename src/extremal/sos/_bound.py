@@ -296,7 +296,7 @@ def _bound(p: Polynomial, constraints: list[Polynomial], settings: BoundConfig) 
 
 
 def _plain(p: Polynomial) -> Localised:
-    """p - lambda in the monomials that it may use for general lambda."""
+    """Set up p - lambda in the monomials that it may use for general lambda."""
     zero = (0,) * len(p.variables)
     shifted = Polynomial(
         p.variables, {**p.terms, zero: p.terms.get(zero, Fraction(0)) or Fraction(1)}

@@ -10,6 +10,8 @@ from typing import Any
 from ._polynomial import Monomial, Polynomial, written
 from ._result import Square
 
+_REALS = "\u211d"
+
 
 def _sum(variables: Sequence[str], terms: Mapping[Monomial, Fraction]) -> str:
     return str(Polynomial(tuple(variables), terms))
@@ -64,9 +66,8 @@ def _latex_sum(variables: Sequence[str], terms: Mapping[Monomial, Fraction]) -> 
             if e
         )
         size = abs(c)
-        body = _latex_number(size) if not word else word
-        if word and size != 1:
-            body = f"{_latex_number(size)} {word}"
+        number = "" if word and size == 1 else _latex_number(size)
+        body = f"{number} {word}".strip()
         out.append(("-" if c < 0 else "+" if out else "") + body)
     return " ".join(out) or "0"
 
@@ -93,7 +94,9 @@ def lean(p: Polynomial, squares: Sequence[Square], name: str) -> str:
     lines = [
         "import Mathlib",
         "",
-        f"theorem {name} ({' '.join(variables)} : ℝ) :" if variables else f"theorem {name} :",
+        f"theorem {name} ({' '.join(variables)} : {_REALS}) :"
+        if variables
+        else f"theorem {name} :",
         f"    0 ≤ {_lean_sum(variables, p.terms)} := by",
     ]
     if not squares:
@@ -112,8 +115,8 @@ def lean(p: Polynomial, squares: Sequence[Square], name: str) -> str:
 
 def _lean_number(value: Fraction) -> str:
     if value.denominator == 1:
-        return f"({value.numerator} : ℝ)"
-    return f"({value.numerator} / {value.denominator} : ℝ)"
+        return f"({value.numerator} : {_REALS})"
+    return f"({value.numerator} / {value.denominator} : {_REALS})"
 
 
 def _lean_sum(variables: Sequence[str], terms: Mapping[Monomial, Fraction]) -> str:
@@ -121,4 +124,4 @@ def _lean_sum(variables: Sequence[str], terms: Mapping[Monomial, Fraction]) -> s
     for m, c in sorted(terms.items(), key=lambda t: (-sum(t[0]), [-e for e in t[0]])):
         word = written(variables, m).replace("^", " ^ ").replace("*", " * ")
         parts.append(_lean_number(c) if word == "1" else f"{_lean_number(c)} * {word}")
-    return " + ".join(parts) or "(0 : ℝ)"
+    return " + ".join(parts) or f"(0 : {_REALS})"

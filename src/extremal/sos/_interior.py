@@ -316,8 +316,8 @@ def run(
     nu = 0.0  # t of the moment form
     lower, upper = -np.inf, np.inf
     problem = "too many iterations"
-    step = 0
-    for step in range(limit):
+    steps = 0
+    for steps in range(limit):  # noqa: B007 - how far it came is part of the answer
         try:
             ls = _inverse_factor(s)
             lx = _inverse_factor(x)
@@ -362,7 +362,7 @@ def run(
         x = x + px * dx
         nu += px * dnu
         s, x = _symmetric(s), _symmetric(x)
-    return y, s, x, lower, upper, step, problem
+    return y, s, x, lower, upper, steps, problem
 
 
 def kernel_form(

@@ -92,13 +92,13 @@ def _corners(support: Rows) -> Rows:
     return support[~inside]
 
 
-def limits(support: Rows, normals: Normals) -> Int[np.ndarray, "_"]:
+def limits(support: Rows, normals: Normals) -> Int[np.ndarray, " _"]:
     """Return the maximum of each w over the support."""
     return (support @ normals.T).max(axis=0)
 
 
 def _lattice_points(support: Rows, normals: Normals, limit: int) -> Rows:
-    """All m with w.2m <= max w over the support, a coordinate at a time for all prefixes at once."""
+    """All m with w.2m <= max w over the support; a coordinate at a time, for all prefixes."""
     n = support.shape[1]
     low = -(-support.min(axis=0) // 2)
     high = support.max(axis=0) // 2
@@ -195,9 +195,7 @@ def _affine_hull(spread: Rows) -> tuple[list[int], Normals]:
     n = spread.shape[1]
     matrix = flint.fmpz_mat(spread.tolist()) if n else flint.fmpz_mat(1, 1)
     reduced, _, rank = matrix.rref()
-    pivots: list[int] = []
-    for i in range(rank):
-        pivots.append(next(j for j in range(n) if reduced[i, j] != 0))
+    pivots = [next(j for j in range(n) if reduced[i, j] != 0) for i in range(rank)]
     equations: list[list[int]] = []
     for j in (j for j in range(n) if j not in pivots):
         # The span is the row space; a vector orthogonal to it for each free column.

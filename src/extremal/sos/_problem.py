@@ -18,7 +18,7 @@ from jaxtyping import Float, Int
 from ._polynomial import Polynomial
 from ._sumset import Pairs, Rows, find, pairs
 
-Vector = Float[np.ndarray, "_"]
+Vector = Float[np.ndarray, " _"]
 Matrix = Float[np.ndarray, "_ _"]
 
 

@@ -265,7 +265,7 @@ def _attempt(p: Polynomial, name: str, blocks: Blocks, backend: Backend, log: _L
 def _balanced(
     problem: GramProblem, margin: Margin, log: _Log
 ) -> tuple[Margin, tuple[ExactBlock, ...] | None]:
-    """Solve once more with rows scaled to diagonals of about 1: a thin cone may have an interior."""
+    """Solve again with rows scaled to diagonals of about 1, which may show a thin interior."""
     d = problem.balance
     if d.max() / d.min() < 3 or problem.freedom > 1500:
         return margin, None

@@ -16,7 +16,7 @@ from ._errors import MemoryLimitError
 Rows = Int[np.ndarray, "_ n"]  # a monomial a row, an exponent a variable
 
 
-def keys(rows: Rows, limit: Int[np.ndarray, " n"], attempt: int) -> UInt64[np.ndarray, "_"]:
+def keys(rows: Rows, limit: Int[np.ndarray, " n"], attempt: int) -> UInt64[np.ndarray, " _"]:
     """Return a key a row; keys of sums are sums of keys modulo 2^64.
 
     Args:
@@ -114,7 +114,7 @@ def _agree(rows: Rows, a: np.ndarray, b: np.ndarray, s: np.ndarray, sums: Rows) 
     return True
 
 
-def find(needles: Rows, rows: Rows) -> Int[np.ndarray, "_"]:
+def find(needles: Rows, rows: Rows) -> Int[np.ndarray, " _"]:
     """Return for each needle the number of the equal row, or -1. Rows are distinct."""
     if not len(needles) or not len(rows):
         return np.full(len(needles), -1, dtype=np.int64)

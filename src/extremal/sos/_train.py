@@ -1,7 +1,7 @@
 """The verb `train`: learn which monomials squares need, from examples drawn on the fly.
 
-Every step draws new exact polynomials from its own named stream, so a resumed run sees the same ones
-and ends with the same weights.
+Every step draws new exact polynomials from its own named stream, so a resumed run sees the same
+ones and ends with the same weights.
 """
 
 import dataclasses

@@ -5,8 +5,8 @@ each exponent and one of the operator. The decoder's state is expanded to n + 2 
 tied to the tables give all exponents of the next monomial at once.
 
 Source: Pelleriti et al., arXiv:2510.13444; Kera et al., arXiv:2505.23696 (monomial embedding).
-Differs from them: sizes are options (a laptop trains a small one), the coefficients that are seen in
-training are seen in use, and decoding keeps the whole prefix (no cache).
+Differs from them: sizes are options (a laptop trains a small one), the coefficients that are seen
+in training are seen in use, and decoding reads the whole prefix again (no cache).
 """
 
 import math

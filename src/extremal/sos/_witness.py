@@ -52,9 +52,7 @@ class _Batch:
         support, c = p.support, p.floats / float(np.abs(p.floats).max(initial=1.0))
         n = support.shape[1]
         parts: list[tuple[np.ndarray, np.ndarray]] = [(support, c)]
-        firsts: list[tuple[np.ndarray, np.ndarray]] = []
-        for i in range(n):
-            firsts.append(_derivative(support, c, i))
+        firsts = [_derivative(support, c, i) for i in range(n)]
         parts += firsts
         self.at: list[tuple[int, int]] = []
         for i, (s, d) in enumerate(firsts):

@@ -48,6 +48,7 @@ def check(claim: dict[str, Any], witness: dict[str, Any], folder: Path) -> list[
     shown = "x_1^2 + ... + x_n^2" if form == "sum of squares" else "1 + x_1^2 + ... + x_n^2"
     return [
         described(variables, p),
-        f"({shown})^{power} * p is a sum of {count} squares with positive rational weights, exactly",
+        f"({shown})^{power} * p is a sum of {count} squares with positive rational weights, "
+        "exactly",
         "so p >= 0 everywhere; nothing is said of p itself being a sum of squares",
     ]

@@ -148,7 +148,7 @@ def _consistent(points: list[Monomial], p: Polynomial) -> list[Monomial]:
         for other, middle in middles[m]:
             if other in alive:
                 ways[middle] -= 1
-                if middle in alive and not ways[middle]:
-                    if tuple(2 * e for e in middle) not in p:
-                        queue.append(middle)
+                unused = not ways[middle] and tuple(2 * e for e in middle) not in p
+                if unused and middle in alive:
+                    queue.append(middle)
     return [m for m in points if m in alive]
