@@ -286,7 +286,7 @@ def _rank(m):
 
 
 def test_a_refutation_that_leaves_out_a_monomial_is_rejected():
-    """Half-spaces that are not valid for the support cannot be stated: their limits are computed."""
+    """A half-space that is not valid cannot be stated: the checker computes its limit."""
     claim, witness = files("sos/refutation")
     claim["polynomial"] = {**MOTZKIN, "x^4*y^4": "1"}  # now x^2 y^2 may be used, and it is a square
     with pytest.raises(Rejected):

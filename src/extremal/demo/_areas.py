@@ -54,8 +54,8 @@ def _sos(folder: Path) -> Stop:
     return Stop(
         "sos",
         "Is 2x^4 + 2x^3y - x^2y^2 + 5y^4 a sum of squares, is Motzkin's polynomial?",
-        f"yes, of {len(proved.squares)}; Motzkin's is not, which a functional proves, and yet it is "
-        f"{'' if motzkin.nonnegative else 'not '}nonnegative, which a multiplier proves",
+        f"yes, of {len(proved.squares)}; Motzkin's is not, which a functional proves, and yet it "
+        f"is {'' if motzkin.nonnegative else 'not '}nonnegative, which a multiplier proves",
         proved.path,
         time.perf_counter() - begun,
         [

@@ -1,4 +1,4 @@
-"""Solvers behind one interface: our interior point in two forms, SCS and Clarabel.
+"""Solvers behind one interface: our interior point in two forms, SCS, Clarabel, inner cones.
 
 A back-end answers with a `Margin` or with why it has none. Whatever it raises, Rust panics that are
 no `Exception` included, is caught here and becomes that sentence; it never becomes a verdict.
@@ -9,10 +9,11 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ._cones import dominant, scaled_dominant
 from ._interior import Margin, Stop, kernel_form, moment_form
 from ._problem import GramProblem, Vector
 
-Backend = Literal["auto", "kernel", "moment", "scs", "clarabel"]
+Backend = Literal["auto", "kernel", "moment", "scs", "clarabel", "dsos", "sdsos"]
 
 
 def solve_margin(
@@ -70,6 +71,8 @@ def _guarded(problem: GramProblem, stop: Stop, name: Backend) -> tuple[Margin | 
         "moment": lambda: moment_form(problem, stop),
         "scs": lambda: _scs(problem),
         "clarabel": lambda: _clarabel(problem),
+        "dsos": lambda: dominant(problem),
+        "sdsos": lambda: scaled_dominant(problem),
     }
     return guarded(calls[name], name)
 
@@ -85,7 +88,8 @@ def guarded(call: Callable[[], Margin], name: str) -> tuple[Margin | None, str]:
     except BaseException as error:  # noqa: BLE001 - a Rust panic derives from BaseException
         return None, f"the solver {name} failed ({type(error).__name__}: {str(error)[:80]})"
     if not (np.isfinite(found.q).all() and np.isfinite(found.t)):
-        return None, f"the solver {name} returned numbers that are not finite"
+        why = f": {found.problem}" if found.problem else " returned numbers that are not finite"
+        return None, f"the solver {name}{why}"
     trouble = f"the solver {name} stopped early: {found.problem}" if found.problem else ""
     return found, trouble
 

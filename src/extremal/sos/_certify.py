@@ -42,8 +42,8 @@ class CertifyConfig:
         "lp-vertices",
     ] = "auto"  # fmt: skip
     """Monomials that squares may use; auto grows from a small set to all that can matter."""
-    solver: Literal["auto", "kernel", "moment", "scs", "clarabel"] = "auto"
-    """Which solver finds the float Gram matrix."""
+    solver: Literal["auto", "kernel", "moment", "scs", "clarabel", "dsos", "sdsos"] = "auto"
+    """Which solver finds the float Gram matrix; dsos and sdsos look in smaller cones only."""
     oracle: str = "even-support"
     """What auto begins with: even-support, lp-vertices, learned, or the folder of a trained one."""
     growth: float = 1.5

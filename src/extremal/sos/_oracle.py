@@ -43,7 +43,7 @@ def load_oracle(name: str, permutations: int = 4) -> Oracle:
         MissingExtra: torch is not installed.
         SosError: The folder holds no trained network.
     """
-    require("torch", "sos-learned")
+    require("torch", "training")
     folder = SHIPPED if name == "learned" else Path(name)
     if not (folder / "model.json").is_file():
         what = "this package ships no scorer" if name == "learned" else f"{folder} holds no model"

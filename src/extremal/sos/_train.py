@@ -148,7 +148,7 @@ def train(
     _check(settings)
     if out is None:
         raise ValueError("a trained network needs a folder; give --out.")
-    require("torch", "sos-learned")
+    require("torch", "training")
     identity = to_plain(settings)
     begun = time.perf_counter()
     with Run.create(out, kind="sos/train", config=identity, resume=resume, force=force) as run:
