@@ -71,7 +71,14 @@ AREAS: dict[str, tuple[str, dict[str, str]]] = {
 TOP = {
     "demo": "the main job and one checkable answer from every area",
     "verify": "check a certificate with independent code",
+    "report": "write one page about a run, its certificate checked anew",
+    "reproduce": "run a row of a benchmark table again and say whether it agrees",
     "cite": "print the papers behind an area",
+}
+_MODULES = {
+    "demo": "extremal.demo",
+    "report": "extremal.lab",
+    "reproduce": "extremal.reproduce",
 }
 
 _PAPERS = {
@@ -213,8 +220,9 @@ def _run(words: list[str]) -> int:
         return _verify(rest)
     if first == "cite":
         return _cite(rest)
-    if first == "demo":
-        return _call(importlib.import_module("extremal.demo").demo, "extremal demo", rest)
+    if first in _MODULES:
+        verb = getattr(importlib.import_module(_MODULES[first]), first)
+        return _call(verb, f"extremal {first}", rest)
     if first not in AREAS:
         raise _Usage(
             f"{first!r} is neither an area nor a command; there are "

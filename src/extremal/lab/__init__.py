@@ -11,7 +11,8 @@ from ._plots import PALETTE, figure_bytes, new_figure
 from ._progress import Progress, progress
 from ._rationals import rational
 from ._records import append_record, commit, machine, read_records, versions
-from ._report import Picture, Section, Text, write_figures, write_report
+from ._report import Html, Picture, Section, Text, write_figures, write_report
+from ._run_report import Reported, ReportOptions, report
 from ._runs import Run
 from ._seeds import derive_seed, generator, seed_everything
 from ._tables import Cell, Table
@@ -23,11 +24,14 @@ __all__ = [
     "Command",
     "Executor",
     "ExtremalError",
+    "Html",
     "MissingExtra",
     "Outcome",
     "Part",
     "Picture",
     "Progress",
+    "ReportOptions",
+    "Reported",
     "Run",
     "RunError",
     "Section",
@@ -52,6 +56,7 @@ __all__ = [
     "progress",
     "rational",
     "read_records",
+    "report",
     "require",
     "resolve",
     "seed_everything",
