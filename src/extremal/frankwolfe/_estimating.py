@@ -27,7 +27,7 @@ class _Estimating(RegionOptimizer):
     def __init__(self, params: Any, lr: float | int = 0.1, **options: Any) -> None:
         """Take groups; options as for the step class."""
         self.evaluations = 0
-        super().__init__(params, lr, **options)
+        super().__init__(params, lr, **options)  # pyright: ignore[reportArgumentType] # the step class takes lr
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
         """Make one step.

@@ -2,7 +2,14 @@
 
 from ._certificates import Part, write_certificate
 from ._commands import Answer, Command, command, command_of
-from ._errors import ExtremalError, MissingExtra, RunError, WorkerError, require
+from ._errors import (
+    ExtremalError,
+    MissingExtra,
+    RunError,
+    WorkerError,
+    explain_missing,
+    require,
+)
 from ._executor import Executor, Outcome, executor
 from ._files import atomic_path, atomic_write, sha256_file
 from ._measured import accuracy_part, describe, seeds_part, timing_part, wilson
@@ -48,6 +55,7 @@ __all__ = [
     "derive_seed",
     "describe",
     "executor",
+    "explain_missing",
     "figure_bytes",
     "from_plain",
     "generator",
