@@ -32,6 +32,7 @@ assert _SPEC is not None
 assert _SPEC.loader is not None
 known = importlib.util.module_from_spec(_SPEC)
 _SPEC.loader.exec_module(known)
+MEASURED = ("peers",)  # another package's answers and times
 TOYS = ("8-quartic", "2-motzkin", "2-homogeneous", "5-robinson", "14", "1", "8-rosenbrock")
 
 
@@ -84,7 +85,7 @@ def main(options: Options) -> None:
     append_record(
         options.out,
         question="How long do the known answers take?",
-        configuration={"repeats": options.repeats, "peers": bool(options.peers)},
+        configuration={"repeats": options.repeats, "with_peers": bool(options.peers)},
         seed=0,
         samples={"ours": ours, "peers": peers},
         wall_seconds=time.perf_counter() - begun,

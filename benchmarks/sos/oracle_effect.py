@@ -40,6 +40,11 @@ class Options:
     support_only: str = ""
     """Trained on the support alone."""
     out: Path = HERE / "results" / "oracle_effect.jsonl"
+    structures: tuple[str, ...] = ()
+    """Only cells of these; default: all."""
+    variables: int | None = None
+    degree: int | None = None
+    basis: int | None = None
     count: int = 20
     seed: int = 1
 
@@ -74,7 +79,12 @@ def main(options: Options) -> None:
         oracles["scorer"] = options.scorer
     if options.support_only:
         oracles["scorer, support only"] = options.support_only
+    wanted = (options.variables, options.degree, options.basis)
     for structure, n, degree, m in CELLS:
+        if options.structures and structure not in options.structures:
+            continue
+        if any(w not in {None, v} for w, v in zip(wanted, (n, degree, m), strict=True)):
+            continue
         found: dict[str, list[Any]] = {name: [] for name in oracles}
         for i in range(options.count):
             example = sos.planted(structure, n, degree, m, options.seed, i)

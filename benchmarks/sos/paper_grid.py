@@ -28,6 +28,7 @@ from extremal.lab import Table, append_record
 
 HERE = Path(__file__).resolve().parent
 SIZES = ((4, 6, 20), (6, 12, 30), (8, 20, 30), (6, 20, 60), (6, 40, 40), (100, 10, 20))
+MEASURED = ("peers", "split")  # times, and answers that depend on the time limit
 # Seconds of the paper's pipeline as published, by structure and size; None where it gives none.
 PAPER: dict[tuple[str, int, int, int], float] = {
     ("dense", 4, 6, 20): 0.40, ("dense", 6, 12, 30): 1.01, ("dense", 8, 20, 30): 3.40,
@@ -44,8 +45,13 @@ class Options:
     """What is measured."""
 
     out: Path = HERE / "results" / "paper_grid.jsonl"
-    size: int | None = None
-    """Only this size of the grid, 0 to 5."""
+    structures: tuple[str, ...] = ("dense", "sparse", "low-rank", "block")
+    variables: int | None = None
+    """Only cells with so many."""
+    degree: int | None = None
+    """Only cells of this degree."""
+    basis: int | None = None
+    """Only cells with about so many monomials."""
     count: int = 20
     """Instances of a cell."""
     peers: int = 2
@@ -104,9 +110,11 @@ def timed(name: str, p: sos.Polynomial, limit: float) -> tuple[str, float | None
 
 def main(options: Options) -> None:
     """Measure every cell and append a record for each."""
-    sizes = SIZES if options.size is None else (SIZES[options.size],)
-    for n, d, m in sizes:
-        for structure in ("dense", "sparse", "low-rank", "block"):
+    wanted = (options.variables, options.degree, options.basis)
+    for n, d, m in SIZES:
+        if any(w not in {None, v} for w, v in zip(wanted, (n, d, m), strict=True)):
+            continue
+        for structure in options.structures:
             begun = time.perf_counter()
             ours = sos.bench(
                 structure=structure, variables=n, degree=d, basis=m, count=options.count,
@@ -122,7 +130,7 @@ def main(options: Options) -> None:
                 question="How fast are exact proofs on the paper's grid?",
                 configuration={
                     "structure": structure, "variables": n, "degree": d, "basis": m,
-                    "count": options.count, "limit": options.limit,
+                    "count": options.count, "limit": options.limit, "peers": options.peers,
                 },
                 seed=options.seed,
                 samples={"ours": list(ours.rows), "peers": peers, "wrong": ours.wrong},

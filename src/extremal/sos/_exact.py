@@ -11,9 +11,10 @@ from fractions import Fraction
 from functools import cached_property
 from typing import Any
 
-import gmpy2
 import numpy as np
 from jaxtyping import Float
+
+from extremal.lab import require
 
 from ._sumset import Rows
 
@@ -70,6 +71,7 @@ def ldl(entries: Sequence[Sequence[int]]) -> "list[tuple[Any, dict[int, Any]]] |
 
     Cost: n^3 / 3 rational operations when dense; sparse ones stay sparse, least degree first.
     """
+    gmpy2 = require("gmpy2", "sos")
     rows: dict[int, dict[int, Any]] = {
         i: {j: gmpy2.mpq(v) for j, v in enumerate(row) if v} for i, row in enumerate(entries)
     }

@@ -17,6 +17,8 @@ from fractions import Fraction
 import numpy as np
 from scipy import linalg
 
+from extremal.lab import require
+
 from ._exact import ExactBlock
 from ._interior import Margin, Stop, kernel_form
 from ._problem import GramProblem, Matrix
@@ -146,7 +148,7 @@ def _complement(problem: GramProblem, kernel: Kernel) -> Matrix:
 
 def _killing(problem: GramProblem, kernel: Kernel) -> _Affine | None:
     """Solve Q v = 0 for all v of the kernel, exactly; None if that is impossible or too large."""
-    import flint
+    flint = require("flint", "sos")
 
     p, k = problem.pairs, problem.freedom
     free_at = {e: i for i, e in enumerate(problem.free.tolist())}
@@ -330,7 +332,7 @@ def _rational_hull(space: np.ndarray) -> list[list[Fraction]] | None:
     A rational Gram matrix that kills an irrational zero kills its conjugates as well, and these
     span, with it, a rational space.
     """
-    import flint
+    flint = require("flint", "sos")
 
     n, q = space.shape
     if not q:

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int
 
+from extremal.lab import require
+
 from ._errors import MemoryLimitError
 from ._sumset import Rows, find
 
@@ -141,7 +143,7 @@ def _lattice_points(support: Rows, normals: Normals, limit: int) -> Rows:
 
 def _facets(corners: Rows) -> Normals:
     """Integer normals of the facets and of the affine hull, or none where they are too many."""
-    import flint
+    flint = require("flint", "sos")
 
     origin = corners[0]
     spread = corners - origin
@@ -190,7 +192,7 @@ def _facets(corners: Rows) -> Normals:
 
 def _affine_hull(spread: Rows) -> tuple[list[int], Normals]:
     """Coordinates that parametrise the span of the rows, and integer equations of the span."""
-    import flint
+    flint = require("flint", "sos")
 
     n = spread.shape[1]
     matrix = flint.fmpz_mat(spread.tolist()) if n else flint.fmpz_mat(1, 1)
