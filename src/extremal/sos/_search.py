@@ -242,7 +242,7 @@ def _attempt(p: Polynomial, name: str, blocks: Blocks, backend: Backend, log: _L
             outcome = "infeasible"
         else:
             with log.timed("proof"):
-                exact = rounded(problem, margin.q)
+                exact = rounded(problem, margin.q, abs(margin.t) < 1e-9)
             if exact is None and abs(margin.t) < _BOUNDARY:
                 margin, exact = _balanced(problem, margin, log)
             outcome = "proved" if exact is not None else "feasible up to rounding"
