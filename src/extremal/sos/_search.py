@@ -8,12 +8,14 @@ Rules: only an exact object makes a CERTIFIED verdict or NEGATIVE. A solver that
 raises says nothing. Infeasibility below K(p) says nothing but "grow".
 """
 
+import dataclasses
 import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 
@@ -391,10 +393,20 @@ def _cascade(
     with log.timed("basis"):
         if small:
             allowed = bases.consistent
-    name = seed_rule if isinstance(seed_rule, str) else "oracle"
+    name: Any = seed_rule if isinstance(seed_rule, str) else "oracle"
     if allowed is not None and len(allowed) <= _SMALL and name != "oracle":
         attempt = _attempt(p, "diagonal", sign_blocks(allowed, support), backend, log)
-        return _last(p, bases, attempt, log, seed, False)
+        found = _last(p, bases, attempt, log, seed, False)
+        if found.verdict is Verdict.NUMERICAL_SOS and not log.over():
+            # On the boundary fewer monomials may leave a face that is easier to hit.
+            first = bases.rows(name, allowed)
+            if len(first) < len(allowed):
+                attempt = _attempt(p, name, sign_blocks(first, support), backend, log)
+                done = _settle(p, attempt, log, seed, search=False)
+                if done is not None:
+                    return done
+            return dataclasses.replace(found, stages=tuple(log.stages), seconds=log.seconds)
+        return found
 
     with log.timed("basis"):
         if isinstance(seed_rule, str):
