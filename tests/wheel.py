@@ -21,7 +21,7 @@ FIRST = {  # a short answer of each area
     "interpret": None,
     "llm": None,
     "pruning": None,
-    "sos": None,
+    "sos": ["sos", "certify", "x^4-2*x^2+1", "--out", "run"],
     "tcurves": ["tcurves", "scheme", "honeycomb-4", "000000000000000", "--out", "run"],
     "training": ["training", "fit", "--model", "mlp", "--data", "digits", "--epochs", "1",
                  "--out", "run"],

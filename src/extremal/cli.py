@@ -56,6 +56,15 @@ AREAS: dict[str, tuple[str, dict[str, str]]] = {
             "unpack": "write a packed folder as the dense folder it came from",
         },
     ),
+    "sos": (
+        "sums of squares: exact proofs, exact refutations, learned bases",
+        {
+            "certify": "decide whether a polynomial is a sum of squares, with a proof",
+            "bound": "find the best certified lower bound, everywhere or on a set",
+            "train": "train an oracle that proposes the monomials of squares",
+            "bench": "measure how proofs are found on sums of squares with a known basis",
+        },
+    ),
     "tcurves": (
         "real curves patched from triangulations: schemes, exact census, search",
         {
@@ -158,6 +167,23 @@ _PAPERS = {
         "Savarese, Silva, Maire: Winning the lottery with continuous sparsification. "
         "NeurIPS 2020 (CS).",
         "Liu, Xu, Shi, Cheung, So: Dynamic sparse training. ICLR 2020 (DST).",
+    ),
+    "sos": (
+        "Pelleriti, Spiegel, Liu, Martínez-Rubio, Zimmer, Pokutta: Neural sum-of-squares: "
+        "certifying the nonnegativity of polynomials with transformers. ICLR 2026, "
+        "arXiv:2510.13444 (learned bases, repair, cascade).",
+        "Reznick: Extremal PSD forms with few terms. Duke Math. J. 45, 1978 (Newton polytopes).",
+        "Peyrl, Parrilo: Computing sum of squares decompositions with rational coefficients. "
+        "Theor. Comput. Sci. 409, 2008 (rounding).",
+        "Wang, Magron, Lasserre: TSSOS. SIAM J. Optim. 31, 2021, arXiv:1912.08899; Chordal-TSSOS. "
+        "2021, arXiv:2003.03210 (term sparsity).",
+        "Helmberg, Rendl, Vanderbei, Wolkowicz: An interior-point method for semidefinite "
+        "programming. SIAM J. Optim. 6, 1996 (the solver).",
+        "Rump: Verification of positive definiteness. BIT 46, 2006 (exact tests by floats).",
+        "Putinar: Positive polynomials on compact semi-algebraic sets. Indiana Univ. Math. J. 42, "
+        "1993 (constraints).",
+        "Scheiderer: Sums of squares of polynomials with rational coefficients. J. Eur. Math. "
+        "Soc. 18, 2016 (real squares without rational ones).",
     ),
     "tcurves": (
         "Geiselmann, Joswig, Kastner, Mundinger, Pokutta, Spiegel, Wack, Zimmer: Fast isotopy "

@@ -17,6 +17,7 @@ def test_the_tour_verifies_and_is_refused_a_second_time(tmp_path, capsys):
         "training",
         *["pruning"] * 3,
         "flows",
+        "sos",
         "tcurves",
     ]
     for stop in answers["stops"]:

@@ -41,6 +41,31 @@ def _flows(folder: Path) -> Stop:
     )
 
 
+def _sos(folder: Path) -> Stop:
+    """A proof with its squares, and a polynomial that is nonnegative without being one."""
+    from extremal import sos
+
+    begun = time.perf_counter()
+    text = "2*x^4 + 2*x^3*y - x^2*y^2 + 5*y^4"
+    proved = sos.certify(text, out=folder / "sos")
+    motzkin = sos.certify("x^4*y^2 + x^2*y^4 + 1 - 3*x^2*y^2", multipliers=1)
+    assert proved.path is not None  # it was proved
+    shown = folder / "sos" / "figures" / "basis.svg"
+    return Stop(
+        "sos",
+        "Is 2x^4 + 2x^3y - x^2y^2 + 5y^4 a sum of squares, is Motzkin's polynomial?",
+        f"yes, of {len(proved.squares)}; Motzkin's is not, which a functional proves, and yet it "
+        f"is {'' if motzkin.nonnegative else 'not '}nonnegative, which a multiplier proves",
+        proved.path,
+        time.perf_counter() - begun,
+        [
+            Text("Sums of squares", heading=True),
+            Text(f"{text} = {proved.as_text()}"),
+            Picture(shown.read_bytes(), "What its squares may use, and what they do use."),
+        ],
+    )
+
+
 def _tcurves(folder: Path) -> Stop:
     """Every sextic that one triangulation reaches, and one of them drawn."""
     from extremal import tcurves
@@ -68,4 +93,4 @@ def _tcurves(folder: Path) -> Stop:
     )
 
 
-_ANSWERS: tuple[Callable[[Path], Stop], ...] = (_flows, _tcurves)
+_ANSWERS: tuple[Callable[[Path], Stop], ...] = (_flows, _sos, _tcurves)

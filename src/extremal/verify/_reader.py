@@ -27,6 +27,11 @@ KINDS: dict[tuple[str, int], str] = {
     ("llm/model", 1): "_recomputed.llm_model",
     ("pruning/model", 1): "_recomputed.pruning_model",
     ("pruning/soup", 1): "_recomputed.pruning_soup",
+    ("sos/gram", 1): "_proved.sos_gram",
+    ("sos/multiplier", 1): "_proved.sos_multiplier",
+    ("sos/negative", 1): "_proved.sos_negative",
+    ("sos/putinar", 1): "_proved.sos_putinar",
+    ("sos/refutation", 1): "_proved.sos_refutation",
     ("tcurves/census", 1): "_recomputed.tcurves_census",
     ("tcurves/scheme", 1): "_proved.tcurves_scheme",
 }
