@@ -42,6 +42,7 @@ RECONSTRUCTIONS = (
     ("sparse_to_dense", "matrix", "full"), ("sparse_to_dense", "block", "mask_lora"),
     ("sparse_to_dense", "block", "norm"),
 )  # fmt: skip
+ORDERED = (*RETRAINS[:1], RETRAINS[2], RETRAINS[-1], *RECONSTRUCTIONS[:3], RECONSTRUCTIONS[5])
 
 
 @dataclass(frozen=True)
@@ -50,14 +51,14 @@ class Options:
 
     model: Path = Path("../shared/data/babyllama")
     """The folder of the model, with samples.txt and tinystories_excerpt.txt in it."""
-    patterns: tuple[str, ...] = ("0.5", "0.6", "0.7", "2:4")
+    patterns: tuple[str, ...] = ("0.6", "2:4", "0.7", "0.5")
     repaired: tuple[str, ...] = ("0.6", "2:4", "0.7")
     """Patterns at which repairs are compared, on Wanda's masks."""
     parts: tuple[str, ...] = ("one-shot", "retrain", "reconstruct")
     seeds: tuple[int, ...] = (0, 1, 2)
     samples: int = 64
     """Calibration windows."""
-    steps: int = 100
+    steps: int = 60
     """Of a retraining, of 8 windows each."""
     minutes: float | None = None
     """Start no further job after so long."""
@@ -80,36 +81,33 @@ class Job:
 
 
 def jobs_of(options: Options) -> list[Job]:
-    """Every job, part by part and seed by seed, so that an interrupted series is still balanced."""
-    found: list[Job] = []
-    for seed in options.seeds:
-        for pattern in options.patterns if "one-shot" in options.parts else ():
-            for criterion, update in ONE_SHOT:
+    """Every job: pattern by pattern, what the orders need first, seed by seed."""
+    first: list[Job] = []
+    later: list[Job] = []
+    wanda = {"criterion": "wanda"}
+    for pattern in options.patterns:
+        for seed in options.seeds:
+            for criterion, update in ONE_SHOT if "one-shot" in options.parts else ():
                 name, _, group = criterion.partition("/")
                 if name == "owl" and ":" in pattern:
                     continue
                 given = {"criterion": name, "update": update, "group": group or "default"}
                 label = criterion if update == "none" else f"{criterion} + {update}"
-                found.append(Job("one-shot", pattern, label, seed, given))
-    wanda = {"criterion": "wanda"}
-    for pattern in options.repaired:
-        for seed in options.seeds:
-            if "retrain" in options.parts:
-                found += [
-                    Job("retrain", pattern, " + ".join(t), seed, wanda, {"train": t})
-                    for t in RETRAINS
-                ]
-            for targets, granularity, train in (
-                RECONSTRUCTIONS if "reconstruct" in options.parts else ()
-            ):
+                first.append(Job("one-shot", pattern, label, seed, given))
+            if pattern not in options.repaired:
+                continue
+            for train in RETRAINS if "retrain" in options.parts else ():
+                job = Job("retrain", pattern, " + ".join(train), seed, wanda, {"train": train})
+                (first if train in ORDERED else later).append(job)
+            for how in RECONSTRUCTIONS if "reconstruct" in options.parts else ():
+                targets, granularity, what = how
                 given = {
                     **wanda, "repair": "reconstruct", "targets": targets,
-                    "granularity": granularity, "train": (train,),
-                    "epochs": 3,
+                    "granularity": granularity, "train": (what,), "epochs": 3,
                 }  # fmt: skip
-                label = f"{targets}, {granularity}, {train}"
-                found.append(Job("reconstruct", pattern, label, seed, given))
-    return found
+                job = Job("reconstruct", pattern, ", ".join(how), seed, given)
+                (first if how in ORDERED else later).append(job)
+    return first + later
 
 
 class Bench:

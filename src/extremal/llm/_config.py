@@ -161,11 +161,7 @@ class PruneConfig:
     @property
     def dense_chain(self) -> bool:
         """Whether the dense model's activations are kept beside the pruned one's."""
-        return (
-            self.repair == "reconstruct"
-            and self.targets != "sparse"
-            and self.granularity != "matrix"
-        )
+        return self.repair == "reconstruct" and self.targets != "sparse"
 
     @property
     def where(self) -> Group:

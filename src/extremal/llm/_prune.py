@@ -190,7 +190,7 @@ def prune(
             )  # fmt: skip
         stream = Stream(folder, settings, run, out, ids)
         if ids is not None and settings.needs_gram:
-            _warn_few(stream.skeleton, ids.numel())
+            _warn_few(stream.skeleton, settings.skip, ids.numel())
         units = stream.work()
         return _finished(stream, units, 0 if ids is None else ids.numel())
 
@@ -288,9 +288,9 @@ def _text_config(folder: ModelFolder) -> Any:
     return SimpleNamespace(max_position_embeddings=None)
 
 
-def _warn_few(skeleton: Skeleton, tokens: int) -> None:
+def _warn_few(skeleton: Skeleton, skip: tuple[str, ...], tokens: int) -> None:
     widest = 0
-    for layer in skeleton.layers(0):
+    for layer in skeleton.layers(0, skip):
         widest = max(widest, layer.weight.shape[1])
     if tokens < 2 * widest:
         warnings.warn(

@@ -35,6 +35,7 @@ from ._adapters import AdaptedLinear, attach, merge
 from ._bits import pack_bits
 from ._certificate import MASKS, ClaimedLayer, write_model_certificate, write_parent
 from ._errors import LLMError
+from ._experts import take_apart
 from ._folder import NAME_OF, Stored
 from ._load import Sparse, load_model, open_sparse
 from ._text import context_of, draw_windows, read_text, text_sha256, tokenizer_of
@@ -199,6 +200,8 @@ def retrain(
     text = read_text(Path(settings.text))
     device = device_of(settings.device)
     network = load_model(sparse.folder.path, device)
+    if sparse.leaves is not None:
+        take_apart(network, sparse.leaves)
     head_config: Any = network.config
     window = context_of(head_config, settings.window)
     tokenizer = tokenizer_of(sparse.folder.path)
