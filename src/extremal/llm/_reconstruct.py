@@ -230,7 +230,7 @@ def _fit(
     inputs: Activations,
     config: PruneConfig,
 ) -> Repaired:
-    adapter = check_groups(config.train)
+    adapter = check_groups(config.groups)
     model = skeleton.model
     parameters: dict[str, Tensor] = {}
     lrs: dict[str, float] = {}
@@ -240,10 +240,10 @@ def _fit(
     def rate(group: str) -> float:
         return DEFAULT_LR[group] if config.lr is None else config.lr
 
-    full = "full" in config.train
+    full = "full" in config.groups
     for root, module in modules.items():
         for group in ("bias", "norm"):
-            if full or group in config.train:
+            if full or group in config.groups:
                 for name, p in group_parameters(module, group).items():
                     parameters[f"{root}.{name}"] = p
                     lrs[f"{root}.{name}"] = rate("full" if full else group)

@@ -36,7 +36,7 @@ from ._bits import pack_bits
 from ._certificate import MASKS, ClaimedLayer, write_model_certificate, write_parent
 from ._errors import LLMError
 from ._experts import take_apart
-from ._folder import NAME_OF, Stored
+from ._folder import NAME_OF, ModelFolder, Stored
 from ._load import Sparse, load_model, open_sparse
 from ._text import context_of, draw_windows, read_text, text_sha256, tokenizer_of
 from ._train import DEFAULT_LR, Trainer, check_groups, group_parameters
@@ -173,7 +173,7 @@ def retrain(
         LLMError: Folder, masks or text cannot be used, or the training diverged.
         RunError: `out` holds another run.
     """
-    from ._prune import device_of, open_run
+    from ._prune import open_run
 
     settings = resolve(RetrainConfig, config, options)
     if out is None:
@@ -198,18 +198,7 @@ def retrain(
             "prune it first."
         )
     text = read_text(Path(settings.text))
-    device = device_of(settings.device)
-    network = load_model(sparse.folder.path, device)
-    if sparse.leaves is not None:
-        take_apart(network, sparse.leaves)
-    head_config: Any = network.config
-    window = context_of(head_config, settings.window)
-    tokenizer = tokenizer_of(sparse.folder.path)
-    ids = draw_windows(
-        tokenizer, text, window=window, samples=settings.steps * settings.batch_size,
-        seed=settings.seed, stream="retrain",
-    )  # fmt: skip
-    untied = _untie(network, sparse, settings)
+    ready = prepare(sparse, settings, text)
     identity = {
         **to_plain(settings),
         "text": text_sha256(text),
@@ -221,15 +210,70 @@ def retrain(
     with open_run(out, KIND, identity, resume=resume, force=force) as run:
         if resume and (run.path / "result.json").exists():
             return load_retrained(out)
-        teacher = None if settings.distill is None else load_model(settings.distill, device)
-        session = _Session(network, sparse, settings, teacher)
-        losses, seconds = _train(session, ids, run)
-        session.finish()
-        result = _saved(session, sparse, settings, out, losses, seconds, untied)
+        result = train_into(ready, out, run)
+        _report(out, result)
         run.log(**result.as_json())
         run.write_json("result.json", result.as_json())
-        (run.path / "checkpoint.safetensors").unlink(missing_ok=True)
         return result
+
+
+@dataclass(frozen=True)
+class Ready:
+    """What a training starts from.
+
+    Attributes:
+        network: The whole model.
+        sparse: Its folder and masks.
+        config: The options.
+        ids: Windows of all steps, in order.
+        untied: Name of a tensor that the folder does not store, or None.
+    """
+
+    network: nn.Module
+    sparse: Sparse
+    config: RetrainConfig
+    ids: Tensor
+    untied: str | None
+
+
+def prepare(sparse: Sparse, config: RetrainConfig, text: str) -> Ready:
+    """Load the model and draw the windows; refuse what cannot be trained.
+
+    Raises:
+        ValueError: The window is longer than the context.
+        LLMError: The text is too short, or the head is tied.
+    """
+    from ._prune import device_of
+
+    network: Any = load_model(sparse.folder.path, device_of(config.device))
+    if sparse.leaves is not None:
+        take_apart(network, sparse.leaves)
+    ids = draw_windows(
+        tokenizer_of(sparse.folder.path), text, window=context_of(network.config, config.window),
+        samples=config.steps * config.batch_size, seed=config.seed, stream="retrain",
+    )  # fmt: skip
+    return Ready(network, sparse, config, ids, _untie(network, sparse, config))
+
+
+def train_into(ready: Ready, out: Path, run: Run, parent: ModelFolder | None = None) -> Retrained:
+    """Train, merge and write the folder.
+
+    Args:
+        ready: What to start from.
+        out: The new folder.
+        run: Where checkpoints lie.
+        parent: The model that the certificate compares with; by default the one trained.
+    """
+    config = ready.config
+    teacher = None
+    if config.distill is not None:
+        teacher = load_model(config.distill, next(ready.network.parameters()).device)
+    session = _Session(ready.network, ready.sparse, config, teacher)
+    losses, seconds = _train(session, ready.ids, run)
+    session.finish()
+    result = _saved(session, ready, out, parent, losses, seconds)
+    (run.path / "checkpoint.safetensors").unlink(missing_ok=True)
+    return result
 
 
 def load_retrained(out: str | Path) -> Retrained:
@@ -413,14 +457,14 @@ def _untie(network: nn.Module, sparse: Sparse, config: RetrainConfig) -> str | N
 
 def _saved(
     session: _Session,
-    sparse: Sparse,
-    config: RetrainConfig,
+    ready: Ready,
     out: Path,
+    parent: ModelFolder | None,
     losses: list[float],
     seconds: float,
-    untied: str | None,
 ) -> Retrained:
-    network, folder = session.network, sparse.folder
+    network, sparse, config, untied = session.network, ready.sparse, ready.config, ready.untied
+    folder = sparse.folder
     lost = "lora" in config.train
     final = {sparse.tensor_of[n]: p.detach() for n, p in network.named_parameters()}
     planned = dict(folder.tensors)
@@ -468,7 +512,10 @@ def _saved(
             shutil.copyfile(source, out / MASKS)
         else:
             save_tensors(out / MASKS, packed)
-        write_parent(out, folder, sha256_file(source) if source.exists() else None)
+        if parent is None:
+            write_parent(out, folder, sha256_file(source) if source.exists() else None)
+        else:
+            write_parent(out, parent, None)
         certificate = write_model_certificate(
             out,
             [
@@ -479,13 +526,11 @@ def _saved(
             trained,
             untied=untied,
         )
-    result = Retrained(
+    return Retrained(
         out, certificate, config, tuple(losses), session.count,
         sum(p.numel() for p in network.parameters()),
         float(Fraction(zeros, size)) if size else 0.0, seconds,
     )  # fmt: skip
-    _report(out, result)
-    return result
 
 
 def config_of(network: Any) -> Any:
@@ -493,14 +538,15 @@ def config_of(network: Any) -> Any:
     return network.config
 
 
-def _report(out: Path, result: Retrained) -> None:
+def sections(result: Retrained) -> list[Section]:
+    """What a report says about a training."""
     from extremal.lab import PALETTE, Picture, figure_bytes, new_figure
 
     figure, axes = new_figure()
     axes.plot(range(1, len(result.losses) + 1), result.losses, color=PALETTE[0], linewidth=0.9)
     axes.set_xlabel("step")
     axes.set_ylabel("training loss (nats a token)")
-    sections: list[Section] = [
+    return [
         Text(
             f"Trained {' and '.join(result.config.train)}: {result.trained:,} of "
             f"{result.parameters:,} parameters. The masks are the parent's, bit for bit."
@@ -508,7 +554,10 @@ def _report(out: Path, result: Retrained) -> None:
         result.table(),
         Picture(figure_bytes(figure), "Loss of every step."),
     ]
+
+
+def _report(out: Path, result: Retrained) -> None:
     write_report(
-        out / "report.html", f"Retrained at {result.sparsity:.2%} sparsity", sections,
+        out / "report.html", f"Retrained at {result.sparsity:.2%} sparsity", sections(result),
         "Check this folder: extremal verify certificate.json",
     )  # fmt: skip
