@@ -1,5 +1,6 @@
 """llm: prune Hugging Face causal language models in a stream, repair them, save a plain folder."""
 
+from ._adapter_files import AdapterFile, load_adapters, read_adapters, save_adapters
 from ._adapters import AdaptedLinear, attach, detach, effective, merge
 from ._archive import PackConfig, Packed, UnpackConfig, pack, unpack
 from ._config import PruneConfig
@@ -11,6 +12,7 @@ from ._train import trainable_count
 
 __all__ = [
     "AdaptedLinear",
+    "AdapterFile",
     "EvaluateConfig",
     "Evaluated",
     "FewTokensWarning",
@@ -26,12 +28,15 @@ __all__ = [
     "detach",
     "effective",
     "evaluate",
+    "load_adapters",
     "load_llm_pruned",
     "load_retrained",
     "merge",
     "pack",
     "prune",
+    "read_adapters",
     "retrain",
+    "save_adapters",
     "trainable_count",
     "unpack",
 ]

@@ -31,6 +31,7 @@ from extremal.lab import (
 )
 from extremal.training import load_tensors, save_tensors
 
+from ._adapter_files import load_adapters, save_adapters
 from ._adapters import AdaptedLinear, attach, merge
 from ._bits import pack_bits
 from ._certificate import MASKS, ClaimedLayer, write_model_certificate, write_parent
@@ -55,7 +56,7 @@ class RetrainConfig:
     text: str | None = None
     """A text file (.txt, .jsonl)."""
     steps: int = 200
-    """Optimiser steps."""
+    """Optimiser steps; 0 merges the adapters of --start as they are."""
     batch_size: int = 8
     """Windows of a step."""
     lr: float | None = None
@@ -68,6 +69,10 @@ class RetrainConfig:
     """Of the adapter and of the head's LoRA."""
     alpha: float = 32.0
     """The scaling is alpha / rank."""
+    start: str | None = None
+    """A folder of adapters to start from: of --adapters, or a LoRA or HiRA of PEFT."""
+    adapters: str | None = None
+    """A folder for the trained adapters, apart from the model; lora and hira as PEFT reads them."""
     window: int | None = None
     """Tokens of a window; None is the model's context, at most 2048."""
     distill: str | None = None
@@ -92,9 +97,15 @@ class RetrainConfig:
     """Of windows and adapters."""
 
     def __post_init__(self) -> None:
-        check_groups(self.train)
-        if self.steps < 1 or self.batch_size < 1 or self.rank < 1 or self.save_every < 1:
-            raise ValueError("steps, batch_size, rank and save_every must be 1 or more.")
+        adapter = check_groups(self.train)
+        if self.batch_size < 1 or self.rank < 1 or self.save_every < 1:
+            raise ValueError("batch_size, rank and save_every must be 1 or more.")
+        if self.steps < (0 if self.start is not None else 1):
+            raise ValueError(f"steps={self.steps} trains nothing; give 1 or more (0 with --start).")
+        if adapter is None and (self.start is not None or self.adapters is not None):
+            raise ValueError(
+                f"start and adapters belong to an adapter, but {' '.join(self.train)} trains none."
+            )
         if not 0 <= self.warmup < 1 or not 0 <= self.distill_weight <= 1:
             raise ValueError("warmup must be in [0, 1) and distill_weight in [0, 1].")
         if self.lr is not None and not self.lr > 0:
@@ -128,14 +139,16 @@ class Retrained:
     def table(self) -> Table:
         """One row."""
         tenth = max(1, len(self.losses) // 10)
+        first, last = (
+            round(sum(part) / tenth, 4) if part else None
+            for part in (self.losses[:tenth], self.losses[-tenth:])
+        )
         return Table(
             ["trained", "parameters", "share", "steps", "loss, first tenth", "loss, last tenth",
              "sparsity", "seconds"],
             [[
                 self.trained, self.parameters, f"{self.trained / self.parameters:.3%}",
-                len(self.losses), round(sum(self.losses[:tenth]) / tenth, 4),
-                round(sum(self.losses[-tenth:]) / tenth, 4), round(self.sparsity, 6),
-                round(self.seconds, 1),
+                len(self.losses), first, last, round(self.sparsity, 6), round(self.seconds, 1),
             ]],
             f"{' '.join(self.config.train)}; {self.path}",
         )  # fmt: skip
@@ -178,7 +191,7 @@ def retrain(
     settings = resolve(RetrainConfig, config, options)
     if out is None:
         raise ValueError("retrain writes a model folder: give out, or --out FOLDER.")
-    if settings.text is None:
+    if settings.text is None and settings.steps:
         raise ValueError("retrain needs text: give text, or --text FILE.")
     if settings.threads:
         torch.set_num_threads(settings.threads)
@@ -197,11 +210,14 @@ def retrain(
             f"{sparse.folder.path} has neither masks nor zeros, so {adapter} has nothing to keep; "
             "prune it first."
         )
-    text = read_text(Path(settings.text))
+    text = "" if settings.text is None else read_text(Path(settings.text))
     ready = prepare(sparse, settings, text)
     identity = {
         **to_plain(settings),
         "text": text_sha256(text),
+        "start": None
+        if settings.start is None
+        else {p.name: sha256_file(p) for p in sorted(Path(settings.start).iterdir())},
         "source": sparse.folder.file_hashes(),
         "masks": sha256_file(sparse.folder.path / MASKS)
         if (sparse.folder.path / MASKS).exists()
@@ -248,10 +264,13 @@ def prepare(sparse: Sparse, config: RetrainConfig, text: str) -> Ready:
     network: Any = load_model(sparse.folder.path, device_of(config.device))
     if sparse.leaves is not None:
         take_apart(network, sparse.leaves)
-    ids = draw_windows(
-        tokenizer_of(sparse.folder.path), text, window=context_of(network.config, config.window),
-        samples=config.steps * config.batch_size, seed=config.seed, stream="retrain",
-    )  # fmt: skip
+    ids = torch.empty(0, 0, dtype=torch.int64)
+    if config.steps:
+        window = context_of(network.config, config.window)
+        ids = draw_windows(
+            tokenizer_of(sparse.folder.path), text, window=window,
+            samples=config.steps * config.batch_size, seed=config.seed, stream="retrain",
+        )  # fmt: skip
     return Ready(network, sparse, config, ids, _untie(network, sparse, config))
 
 
@@ -323,10 +342,13 @@ class _Session:
             if not layers:
                 layers = sparse.transposed
             masks = {n: m.to(next(network.parameters()).device) for n, m in sparse.masks.items()}
-            self.adapters |= attach(
-                network, layers, adapter, masks, rank=config.rank, alpha=config.alpha,
-                seed=config.seed,
-            )  # fmt: skip
+            if config.start is not None:
+                self.adapters |= load_adapters(network, config.start, layers, masks, kind=adapter)
+            else:
+                self.adapters |= attach(
+                    network, layers, adapter, masks, rank=config.rank, alpha=config.alpha,
+                    seed=config.seed,
+                )  # fmt: skip
         self.head: dict[str, AdaptedLinear] = {}
         if "head" in config.train:
             output: Any = network.get_output_embeddings()  # pyright: ignore[reportCallIssue]
@@ -376,6 +398,8 @@ class _Session:
         self.trainer.release()
         if self.config.checkpointing:
             _checkpointing(self.network, "disable")
+        if self.config.adapters is not None:
+            save_adapters(self.adapters, self.config.adapters)
         merge(self.network, self.adapters, allow_dense=self.config.allow_dense)
         merge(self.network, self.head)
 
