@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from extremal.lab import RunError, atomic_write
-from extremal.training import load_tensors, save_tensors
+from extremal.training import TrainingError, load_tensors, save_tensors
 
 from ._adapters import KINDS, AdaptedLinear, attach
 from ._errors import LLMError
@@ -126,9 +126,9 @@ def read_adapters(folder: Path | str) -> AdapterFile:
         raise LLMError(f"{folder} holds neither {_OURS[0]} nor {_PEFT[0]}, so no adapters.")
     try:
         about = json.loads((folder / (_OURS[0] if ours else _PEFT[0])).read_text())
-        tensors = load_tensors(folder / (_OURS[1] if ours else _PEFT[1]))
+        tensors = load_tensors(folder / (_OURS[1] if ours else _PEFT[1]), foreign=not ours)
         return _ours(about, tensors) if ours else _peft(about, tensors)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, TrainingError, ValueError, KeyError, TypeError) as error:
         raise LLMError(f"the adapters in {folder} cannot be read ({error}).") from error
 
 
