@@ -12,12 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from extremal.pruning import group_parameters, is_norm
+
 from ._adapters import AdaptedLinear, attach, detach, merge
 from ._chain import Activations, Arguments, batches, run_block
 from ._config import PruneConfig
 from ._errors import LLMError
 from ._skeleton import Layer, Skeleton
-from ._train import DEFAULT_LR, Trainer, check_groups, group_parameters, is_norm
+from ._train import DEFAULT_LR, Trainer, check_groups
 
 Forward = Callable[[slice], Tensor]
 

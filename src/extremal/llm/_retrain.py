@@ -29,6 +29,7 @@ from extremal.lab import (
     to_plain,
     write_report,
 )
+from extremal.pruning import group_parameters
 from extremal.training import load_tensors, save_tensors
 
 from ._adapter_files import load_adapters, save_adapters
@@ -40,7 +41,7 @@ from ._experts import take_apart
 from ._folder import NAME_OF, ModelFolder, Stored
 from ._load import Sparse, load_model, open_sparse
 from ._text import context_of, draw_windows, read_text, text_sha256, tokenizer_of
-from ._train import DEFAULT_LR, Trainer, check_groups, group_parameters
+from ._train import DEFAULT_LR, Trainer, check_groups
 from ._writer import FolderWriter, copy_files
 
 KIND = "llm/retrain"

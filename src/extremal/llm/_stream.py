@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from extremal.lab import Run, derive_seed, from_plain, progress, to_plain
+from extremal.pruning import group_parameters
 from extremal.training import load_tensors, save_tensors
 
 from ._bits import pack_bits
@@ -33,7 +34,6 @@ from ._pattern import Pattern
 from ._reconstruct import Repaired, Split, reconstruct, split_block
 from ._skeleton import Layer, Skeleton
 from ._statistics import InputStatistics
-from ._train import group_parameters
 from ._writer import FolderWriter
 
 
