@@ -1,4 +1,4 @@
-"""The peer's side of `beside_llmcompressor.py`; runs in its environment and prints one line of JSON.
+"""The peer's side of `beside_llmcompressor.py`; runs in its environment, prints a line of JSON.
 
 Usage:  PYTHON _llmcompressor_peer.py MODEL WINDOWS.safetensors OUT METHOD SPARSITY BATCH
 """

@@ -1,6 +1,6 @@
 """Beside llm-compressor: the same masks, no worse a model, no more time and memory?
 
-Run:      python benchmarks/llm/beside_llmcompressor.py (builds the peer's environment where it is missing)
+Run:      python benchmarks/llm/beside_llmcompressor.py (makes the peer's environment if need be)
 Expect:   row-Wanda masks of the first block agree in 99.9 % and more; perplexity as good or better;
           wall time and peak memory no worse.
 Fairness: the same calibration windows, batches of 8, one thread, float32, a process for each run;
