@@ -6,6 +6,7 @@ from ._archive import PackConfig, Packed, UnpackConfig, pack, unpack
 from ._config import PruneConfig
 from ._errors import FewTokensWarning, LLMError
 from ._evaluate import EvaluateConfig, Evaluated, evaluate
+from ._kernels import Timed, use_2_4
 from ._prune import LLMPruned, load_llm_pruned, prune
 from ._retrain import RetrainConfig, Retrained, load_retrained, retrain
 from ._train import trainable_count
@@ -23,6 +24,7 @@ __all__ = [
     "PruneConfig",
     "RetrainConfig",
     "Retrained",
+    "Timed",
     "UnpackConfig",
     "attach",
     "detach",
@@ -39,4 +41,5 @@ __all__ = [
     "save_adapters",
     "trainable_count",
     "unpack",
+    "use_2_4",
 ]
