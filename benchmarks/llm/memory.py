@@ -44,7 +44,7 @@ class Options:
     """What is measured."""
 
     depths: tuple[int, ...] = (6, 12, 24)
-    updates: tuple[str, ...] = ("none", "ls")
+    updates: tuple[str, ...] = ("none", "sparsegpt")
     size: int = 2048
     """Of the square layer with the adapter."""
     work: Path = Path("runs/memory")

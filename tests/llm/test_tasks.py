@@ -1,6 +1,7 @@
 """Zero-shot tasks through lm-eval: what is asked of it, what is taken from it, what is refused."""
 
 import json
+import shutil
 import sys
 import types
 
@@ -67,10 +68,15 @@ def test_without_lm_eval_the_extra_is_named(monkeypatch, tiny, text):
 def test_lm_eval_itself_answers_a_task_of_our_own(tiny, text, tmp_path):
     pytest.importorskip("lm_eval", reason="pip install lm-eval, in an environment of its own")
     file = tmp_path / "questions.json"
+    model = tmp_path / "model"
+    shutil.copytree(tiny, model)
+    about = json.loads((model / "tokenizer_config.json").read_text())
+    ends = {"bos_token": "<s>", "eos_token": "</s>"}  # lm-eval begins every question with one
+    (model / "tokenizer_config.json").write_text(json.dumps({**about, **ends}))
     rows = [{"question": "abc"[: 1 + i % 3], "answer": i % 2} for i in range(12)]
     file.write_text("\n".join(map(json.dumps, rows)))
     (tmp_path / "letters.yaml").write_text(TASK.format(file=file))
     found = llm.evaluate(
-        tiny, text=text, window=16, tasks=("letters",), task_folder=str(tmp_path), limit=10
+        model, text=text, window=16, tasks=("letters",), task_folder=str(tmp_path), limit=10
     )
     assert found.accuracy["letters"] in {i / 10 for i in range(11)}

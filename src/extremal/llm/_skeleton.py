@@ -127,6 +127,18 @@ class Skeleton:
                     f"{tensor} has shape {list(stored[tensor].shape)}, but config.json implies "
                     f"{list(self.model.state_dict()[name].shape)}; config and weights differ."
                 )
+        whole = [
+            t
+            for t in found.values()
+            if f"{self.blocks_name.split('.')[-1]}." in t
+            and len(stored[t].shape) >= 2
+            and not stored[t].torch_dtype.is_floating_point
+        ]
+        if whole:
+            raise LLMError(
+                f"{min(whole)} is stored as {stored[min(whole)].dtype}: quantised weights cannot "
+                "be pruned. Give the folder with the full-precision weights."
+            )
         unused = [
             t
             for t in stored.keys() - set(found.values())

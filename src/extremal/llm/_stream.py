@@ -9,6 +9,8 @@ gives the same bytes: nothing random has a state, every stream is derived from t
 import resource
 import sys
 import time
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -69,6 +71,22 @@ class _Clock:
         self.last = now
 
 
+@contextmanager
+def memory_named(place: str) -> Generator[None]:
+    """Say where memory ran out; nothing is tried in another way."""
+    try:
+        yield
+    except (MemoryError, torch.OutOfMemoryError, RuntimeError) as error:
+        short = isinstance(error, (MemoryError, torch.OutOfMemoryError))
+        if not short and "allocate memory" not in str(error):
+            raise
+        raise LLMError(
+            f"memory ran out at {place}; nothing of its block was kept, the blocks before it are "
+            "on the disk. Go on with --resume where there is more memory, or start again with a "
+            "smaller --micro-batch, or a criterion and update without Gram matrices."
+        ) from error
+
+
 def crash_point(name: str) -> None:
     """Do nothing; tests put a kill -9 here."""
 
@@ -91,8 +109,13 @@ class Stream:
         self.overrides = config.overrides()
         self.depth = len(self.skeleton.blocks)
         self.names: list[str] = []
+        owner: dict[str, str] = {}
         for b in range(self.depth):
             for layer in self.skeleton.layers(b, config.skip):
+                if owner.setdefault(layer.tensor, layer.name) != layer.name:
+                    raise LLMError(
+                        f"{layer.name} and {owner[layer.tensor]} share one weight; skip both."
+                    )
                 stored = folder.tensors[layer.tensor]
                 inputs = stored.shape[0] if layer.transposed else stored.shape[1]
                 self.pattern_of(layer, self.pattern).check(inputs, layer.name)
@@ -161,7 +184,8 @@ class Stream:
                 start = journal["block"]
                 unit = list(range(start, min(start + config.unit, self.depth)))
                 turn = 1 - journal["turn"]
-                report, sparse, dense = self._unit(unit, patterns, sparse, dense, turn)
+                with memory_named(f"block {unit[0]}"):
+                    report, sparse, dense = self._unit(unit, patterns, sparse, dense, turn)
                 crash_point("before journal")
                 reports.append(report)
                 journal = {"block": unit[-1] + 1, "turn": turn}
@@ -247,11 +271,12 @@ class Stream:
             clock.mark("statistics")
             for layer in found:
                 random = torch.Generator().manual_seed(derive_seed(config.seed, "mask", layer.name))
-                new, mask, report = prune_layer(
-                    layer.name, layer.weight.detach(), self.pattern_of(layer, patterns[b]),
-                    seen.get(layer.name), 0 if self.ids is None else len(self.ids), config,
-                    random, layer.transposed,
-                )  # fmt: skip
+                with memory_named(f"the layer {layer.name}"):
+                    new, mask, report = prune_layer(
+                        layer.name, layer.weight.detach(), self.pattern_of(layer, patterns[b]),
+                        seen.get(layer.name), 0 if self.ids is None else len(self.ids), config,
+                        random, layer.transposed,
+                    )  # fmt: skip
                 self._set(layer, new)
                 layers.append(layer)
                 masks[layer.name] = mask
