@@ -19,9 +19,13 @@ check: $(INSTALLED) docs  ## format, lint, types, layers, docs, and an installat
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 	$(MAKE) plain
+	$(MAKE) alone EXTRAS=
+	$(MAKE) alone EXTRAS=sos
 
 slow: $(INSTALLED)  ## tests over 5 seconds
 	CI=1 $(BIN)/python -m pytest -n auto -m slow --timeout 3000
+	for extra in training frankwolfe pruning compression llm interpret coloring sos flows tcurves; do \
+	  $(MAKE) alone EXTRAS=$$extra || exit 1; done
 
 gpu: $(INSTALLED)  ## tests that need CUDA
 	CI=1 $(BIN)/python -m pytest -m gpu
@@ -49,10 +53,18 @@ plain: wheel
 	  --ignore tests/verify/test_pruning_soup.py  # these make their files with torch
 	$(PLAIN)/bin/extremal --help > /dev/null
 
+# The wheel with one extra, or with none, and nothing else: an answer of its area is verified.
+.PHONY: alone
+alone: wheel
+	rm -rf .venv-alone
+	$(PYTHON) -m venv .venv-alone
+	.venv-alone/bin/pip install --quiet -c constraints.txt "$$(ls dist/extremal-*.whl)$(if $(EXTRAS),[$(EXTRAS)])"
+	.venv-alone/bin/python tests/wheel.py $(EXTRAS)
+
 $(INSTALLED): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet -c constraints.txt -e ".[all,dev]"
 	touch $@
 
 clean:
-	rm -rf .venv .venv-plain dist site runs
+	rm -rf .venv .venv-plain .venv-alone dist site runs

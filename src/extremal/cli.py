@@ -13,7 +13,7 @@ import json
 import os
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -71,7 +71,14 @@ AREAS: dict[str, tuple[str, dict[str, str]]] = {
 TOP = {
     "demo": "the main job and one checkable answer from every area",
     "verify": "check a certificate with independent code",
+    "report": "write one page about a run, its certificate checked anew",
+    "reproduce": "run a row of a benchmark table again and say whether it agrees",
     "cite": "print the papers behind an area",
+}
+_MODULES = {
+    "demo": "extremal.demo",
+    "report": "extremal.lab",
+    "reproduce": "extremal.reproduce",
 }
 
 _PAPERS = {
@@ -213,8 +220,10 @@ def _run(words: list[str]) -> int:
         return _verify(rest)
     if first == "cite":
         return _cite(rest)
-    if first == "demo":
-        return _call(importlib.import_module("extremal.demo").demo, "extremal demo", rest)
+    if first in _MODULES:
+        with _extra("all"):
+            verb = getattr(importlib.import_module(_MODULES[first]), first)
+            return _call(verb, f"extremal {first}", rest)
     if first not in AREAS:
         raise _Usage(
             f"{first!r} is neither an area nor a command; there are "
@@ -226,8 +235,20 @@ def _run(words: list[str]) -> int:
         return 0
     if rest[0] not in verbs:
         raise _Usage(f"{first} has no verb {rest[0]!r}; it has {', '.join(verbs)}.")
-    verb = getattr(importlib.import_module(f"extremal.{first}"), rest[0])
-    return _call(verb, f"extremal {first} {rest[0]}", rest[1:])
+    with _extra(first):
+        verb = getattr(importlib.import_module(f"extremal.{first}"), rest[0])
+        return _call(verb, f"extremal {first} {rest[0]}", rest[1:])
+
+
+@contextlib.contextmanager
+def _extra(area: str) -> Generator[None]:
+    """Name the line to type where a package of an extra is not installed."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        from extremal.lab import explain_missing
+
+        raise explain_missing(error, area) from error
 
 
 def _call(verb: Callable[..., Any], name: str, words: list[str]) -> int:
