@@ -47,8 +47,7 @@ class Options:
     repeats: int = 3
     """Of each run on the large model."""
     methods: tuple[str, ...] = ("wanda", "sparsegpt")
-    only: str = ""
-    """real, large, or both where it is empty."""
+    parts: tuple[str, ...] = ("real", "large")
     work: Path = Path("runs/llmcompressor")
     out: Path = HERE / "results" / "beside_llmcompressor.jsonl"
 
@@ -171,9 +170,9 @@ def record(options: Options, part: str, method: str, samples: dict[str, Any]) ->
         options.out,
         question=QUESTION,
         configuration={
-            "part": part, "method": method, "sparsity": options.sparsity, "peer": list(PINS),
-            "samples": options.samples if part == "real" else options.samples // 4,
-            "model": LARGE if part == "large" else options.model.name,
+            "part": part, "method": method, "sparsity": options.sparsity, "pins": list(PINS),
+            "samples": options.samples,
+            "network": LARGE if part == "large" else options.model.name,
         },
         seed=0,
         samples=samples,
@@ -232,7 +231,7 @@ def main() -> None:
         print(f"{options.model} is not there; give --model FOLDER. Nothing is measured.")
         return
     for name, part in (("real", real), ("large", large)):
-        if options.only in ("", name):
+        if name in options.parts:
             part(options)
     shutil.rmtree(options.work, ignore_errors=True)
     for one in table(read_records(options.out)):
