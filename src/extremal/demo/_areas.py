@@ -93,4 +93,53 @@ def _tcurves(folder: Path) -> Stop:
     )
 
 
-_ANSWERS: tuple[Callable[[Path], Stop], ...] = (_flows, _sos, _tcurves)
+def _llm(folder: Path) -> Stop:
+    """A small random language model, built here, pruned block by block to 2:4 and repaired."""
+    import json
+    import string
+
+    import torch
+
+    from extremal import llm
+    from extremal.lab import require
+
+    tokenizers, transformers = require("tokenizers", "llm"), require("transformers", "llm")
+    begun = time.perf_counter()
+    model, text = folder / "llm" / "dense", folder / "llm" / "text.txt"
+    model.mkdir(parents=True)
+    letters = string.ascii_lowercase + " ."
+    torch.manual_seed(0)
+    transformers.utils.logging.disable_progress_bar()
+    transformers.LlamaForCausalLM(
+        transformers.LlamaConfig(
+            vocab_size=len(letters) + 1, hidden_size=32, intermediate_size=64,
+            num_hidden_layers=3, num_attention_heads=4, max_position_embeddings=64,
+        )
+    ).save_pretrained(model)  # fmt: skip
+    words = {c: i for i, c in enumerate([*letters, "?"])}
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, "?"))
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Split(
+        tokenizers.Regex(r"[\s\S]"), "isolated"
+    )
+    tokenizer.save(str(model / "tokenizer.json"))
+    about = {"tokenizer_class": "PreTrainedTokenizerFast"}
+    (model / "tokenizer_config.json").write_text(json.dumps(about))
+    text.write_text("the cat sat on the mat. the dog sat on the log. " * 60)
+    pruned = llm.prune(
+        model, out=folder / "llm" / "pruned", pattern="2:4", update="ls", calibration=str(text),
+        samples=32, window=32,
+    )  # fmt: skip
+    layers = [x for x in pruned.layers if x.error_masked and x.error_updated is not None]
+    kept = sum((x.error_updated or 0) / (x.error_masked or 1) for x in layers) / len(layers)
+    return Stop(
+        "llm",
+        "Prune a language model to 2:4, one block in memory at a time",
+        f"{pruned.pruned:,} of {pruned.size:,} weights are zero; least squares leaves "
+        f"{kept:.0%} of the layers' error (a random model: it says nothing about quality)",
+        pruned.certificate,
+        time.perf_counter() - begun,
+        [Text("A language model", heading=True), pruned.table()],
+    )
+
+
+_ANSWERS: tuple[Callable[[Path], Stop], ...] = (_llm, _flows, _sos, _tcurves)
