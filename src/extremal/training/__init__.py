@@ -1,6 +1,7 @@
 """Data sets, networks and one readable training loop."""
 
 from ._batches import DataBatches, steps_per_epoch
+from ._channels import ChannelGroup, Member, Slicer, channel_groups
 from ._data import Data, Split
 from ._errors import TrainingError
 from ._evaluate import Evaluation, calibration_error, evaluate, measured, scores
@@ -13,9 +14,12 @@ from ._networks import network
 from ._recalibrate import recalibrate
 from ._schedules import schedule, warmup_steps
 from ._tensors import load_file, load_tensors, save_tensors, tensor_table, write_tensors
+from ._trace import ChannelMap, traced
 from ._weights import load_weights
 
 __all__ = [
+    "ChannelGroup",
+    "ChannelMap",
     "Config",
     "Data",
     "DataBatches",
@@ -25,9 +29,12 @@ __all__ = [
     "Hooks",
     "LayerMacs",
     "LoopConfig",
+    "Member",
+    "Slicer",
     "Split",
     "TrainingError",
     "calibration_error",
+    "channel_groups",
     "count_macs",
     "evaluate",
     "fit",
@@ -44,6 +51,7 @@ __all__ = [
     "scores",
     "steps_per_epoch",
     "tensor_table",
+    "traced",
     "train",
     "warmup_steps",
     "write_tensors",

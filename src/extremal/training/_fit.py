@@ -40,7 +40,7 @@ from ._tensors import load_file, load_tensors, save_tensors
 from ._weights import load_weights
 
 KIND = "training/fit"
-_USUAL_LR = {"sgd": 0.1, "adamw": 0.001, "sfw": 1.0, "muon": 0.02, "scion": 2**-8}
+_USUAL_LR = {"sgd": 0.1, "adamw": 0.001, "muon": 0.02, "scion": 2**-8}
 _TIMED_IMAGES, _REPEATS = 32, 7
 
 
@@ -63,8 +63,8 @@ class Config(LoopConfig):
     augment: str | None = None
     """none, crop or crop-flip; by default what suits the data."""
     lr: float | None = None
-    """Largest learning rate; by default 0.1 with sgd, 1 with sfw (whose momentum is an average, a
-    tenth of the sum of sgd), 0.001 with adamw, 0.02 with muon, 2^-8 with scion."""
+    """Largest learning rate; by default 0.1 with sgd, 0.1 / (1 - dampening) with sfw (whose averaged
+    momentum is a tenth of the sum of sgd), 0.001 with adamw, 0.02 with muon, 2^-8 with scion."""
     schedule: str = "linear"
     """linear, cosine, step or constant."""
     warmup: float = 0.0
@@ -85,7 +85,13 @@ class Config(LoopConfig):
     @property
     def peak_lr(self) -> float:
         """The largest learning rate."""
-        return _USUAL_LR[self.optimizer] if self.lr is None else self.lr
+        if self.lr is not None:
+            return self.lr
+        if self.optimizer == "sfw":
+            dampening = self.momentum if self.dampening is None else self.dampening
+            # 15 digits: 0.1 / (1 - 0.9) is 1, also where floats say 1.0000000000000002
+            return float(f"{0.1 / (1 - dampening):.15g}")
+        return _USUAL_LR[self.optimizer]
 
 
 @dataclass(frozen=True)
@@ -429,7 +435,7 @@ def _optimizer(config: Config) -> str:
         return f"{rate}, weight decay {config.weight_decay:g}"
     dampening = config.momentum if config.dampening is None else config.dampening
     return (
-        f"{rate}, over {config.region} regions of width {config.region_width:g}; rescaling by "
+        f"{rate}, over {config.region} regions of width {config.width:g}; rescaling by "
         f"{config.rescale}, momentum {config.momentum:g}, dampening {dampening:g}, seeded with "
         f"{config.momentum_seed}"
     )
