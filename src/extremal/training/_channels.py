@@ -25,7 +25,7 @@ from ._errors import TrainingError
 from ._modes import device_of
 from ._trace import ChannelMap, traced
 
-Side = Literal["out", "in", "norm", "depthwise"]
+Side = Literal["out", "in", "norm", "depthwise", "map-out", "map-in"]
 _OTHERS = (nn.LayerNorm, nn.GroupNorm, nn.PReLU, nn.InstanceNorm2d)
 
 
@@ -36,7 +36,7 @@ class Member:
     Attributes:
         layer: Its name.
         side: Filters ("out"), inputs ("in"), channels of a normalisation ("norm") or of a
-            depthwise convolution.
+            depthwise convolution, outputs or inputs of a channel map ("map-out", "map-in").
         index: Positions in that layer.
         channel: The group's channel of each position.
     """
@@ -145,8 +145,7 @@ class Slicer:
             covered |= filters
             if filters & self._outputs:
                 continue
-            kept = tuple(m for m in members if m.layer not in self._maps)
-            found.append(ChannelGroup(name, width, blocks, kept))
+            found.append(ChannelGroup(name, width, blocks, tuple(members)))
         return found
 
     def _pruning(self, name: str, channels: Sequence[int] | range) -> Any:
@@ -170,7 +169,9 @@ class Slicer:
                 side = "depthwise"
             else:
                 side = "out" if out else "in"
-                if not isinstance(module, nn.Linear) and module.groups > 1:
+                if name in self._maps:
+                    side = "map-out" if out else "map-in"
+                elif not isinstance(module, nn.Linear) and module.groups > 1:
                     blocks = lcm(blocks, module.groups)
             members.append(
                 Member(name, side, torch.tensor(item.idxs), torch.tensor(item.root_idxs))
