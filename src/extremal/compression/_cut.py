@@ -67,9 +67,7 @@ def check_ratio(ratio: float) -> float:
     return float(ratio)
 
 
-def nonzero_macs(
-    model: nn.Module, macs: Mapping[str, int], values: Mapping[str, Tensor]
-) -> int:
+def nonzero_macs(model: nn.Module, macs: Mapping[str, int], values: Mapping[str, Tensor]) -> int:
     """MACs of each layer times the share of its weights that are not zero."""
     total = 0
     for name, module in model.named_modules():

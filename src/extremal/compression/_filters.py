@@ -68,11 +68,11 @@ class Filters:
         self.modules = dict(model.named_modules())
         scores = _scores(model, self.groups, criterion, seed, losses)
         # Channels of a grouped convolution go from all blocks alike: one step is one of each.
-        self.steps = [
-            scores[g.name].reshape(g.blocks, -1).sum(0) for g in self.groups
-        ]
+        self.steps = [scores[g.name].reshape(g.blocks, -1).sum(0) for g in self.groups]
         self.orders = [s.argsort(stable=True) for s in self.steps]
-        self.most = [self._rounded(g, len(s) - 1) for g, s in zip(self.groups, self.steps, strict=True)]
+        self.most = [
+            self._rounded(g, len(s) - 1) for g, s in zip(self.groups, self.steps, strict=True)
+        ]
         if scope == "global":
             scaled = torch.cat([s / s.mean().clamp_min(1e-30) for s in self.steps])
             owner = torch.cat([torch.full((len(s),), i) for i, s in enumerate(self.steps)])

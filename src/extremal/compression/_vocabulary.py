@@ -72,12 +72,12 @@ def leaky_relu(x: Tensor, negative_slope: float) -> Tensor:
 
 
 def gelu(x: Tensor, approximate: str) -> Tensor:
-    """x times the normal distribution's share below x."""
+    """X times the normal distribution's share below x."""
     return F.gelu(x, approximate=approximate)
 
 
 def silu(x: Tensor) -> Tensor:
-    """x times its sigmoid."""
+    """X times its sigmoid."""
     return F.silu(x)
 
 
@@ -92,7 +92,7 @@ def tanh(x: Tensor) -> Tensor:
 
 
 def hardswish(x: Tensor) -> Tensor:
-    """x relu6(x + 3) / 6."""
+    """X relu6(x + 3) / 6."""
     return F.hardswish(x)
 
 

@@ -3,7 +3,8 @@
 A parameter group holds parameters and one region for all of them (`region`), sized for each by its
 shape; `joint=True` makes it one region for their concatenation: of all entries, or for regions of
 matrices of the columns of tensors with one first dimension, so that a row runs through all of them
-(the filters that a network can only lose together). `region=None` marks free parameters, which a companion SGD or AdamW inside the same object updates.
+(the filters that a network can only lose together). `region=None` marks free parameters, which a
+companion SGD or AdamW inside the same object updates.
 """
 # pyright: reportPrivateImportUsage=false
 # The _foreach functions are torch's own way to treat many tensors at once.
@@ -307,7 +308,8 @@ class RegionOptimizer(torch.optim.Optimizer):
                 held = buffers if group["joint"] else [buffers[place]]
                 row: dict[str, Any] = {"name": name, "region": str(region), "gap": None}
                 if all(b is not None for b in held):
-                    row["gap"] = float(region.gap(together(cast("list[Tensor]", held), region.matrix), x))
+                    m = together(cast("list[Tensor]", held), region.matrix)
+                    row["gap"] = float(region.gap(m, x))
                 try:
                     row["size"] = float(region.gauge(x))
                 except ValueError:

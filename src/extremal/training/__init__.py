@@ -2,7 +2,8 @@
 
 from ._batches import DataBatches, steps_per_epoch
 from ._channels import ChannelGroup, Member, Slicer, channel_groups
-from ._data import Data, Split
+from ._checkpoint import weights_digest
+from ._data import Data, Normaliser, Split
 from ._errors import TrainingError
 from ._evaluate import Evaluation, calibration_error, evaluate, measured, scores
 from ._fit import Config, Fit, fit, load_run
@@ -10,6 +11,7 @@ from ._hooks import Hooks
 from ._load import load_data
 from ._loop import History, LoopConfig, train
 from ._macs import LayerMacs, count_macs
+from ._modes import threads_used
 from ._networks import network
 from ._recalibrate import recalibrate
 from ._schedules import schedule, warmup_steps
@@ -30,6 +32,7 @@ __all__ = [
     "LayerMacs",
     "LoopConfig",
     "Member",
+    "Normaliser",
     "Slicer",
     "Split",
     "TrainingError",
@@ -51,8 +54,10 @@ __all__ = [
     "scores",
     "steps_per_epoch",
     "tensor_table",
+    "threads_used",
     "traced",
     "train",
     "warmup_steps",
+    "weights_digest",
     "write_tensors",
 ]

@@ -63,7 +63,7 @@ class Config(LoopConfig):
     augment: str | None = None
     """none, crop or crop-flip; by default what suits the data."""
     lr: float | None = None
-    """Largest learning rate; by default 0.1 with sgd, 0.1 / (1 - dampening) with sfw (whose averaged
+    """Largest learning rate; by default 0.1 with sgd, 0.1 / (1 - dampening) with sfw (its averaged
     momentum is a tenth of the sum of sgd), 0.001 with adamw, 0.02 with muon, 2^-8 with scion."""
     schedule: str = "linear"
     """linear, cosine, step or constant."""

@@ -69,7 +69,7 @@ def traced(
         made.eval()
         with torch.no_grad():
             ShapeProp(made).propagate(torch.zeros(2, *shape, device=device_of(twin)))
-    except Exception as error:  # noqa: BLE001 -- a forward pass may fail in any way under a tracer
+    except Exception as error:
         reason = str(error).strip().partition("\n")[0]
         raise TrainingError(
             f"{type(model).__name__} cannot be written down as a graph for inputs of shape {shape} "
