@@ -181,6 +181,8 @@ def compress(
     Cost: two evaluations and a recalibration; a latency target measures about ten networks.
     """
     settings = resolve(CompressConfig, config, options)
+    if settings.ratio is None and settings.target is None:
+        raise ValueError('give a ratio (such as 0.5) or a target (such as "3x macs").')
     start = find_start(model_or_run, data, settings)
     if out is None:
         return _compressed(start, settings)[0]

@@ -108,8 +108,10 @@ class CompressConfig(OperatorConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_kinds((self.kind,))
-        if (self.ratio is None) == (self.target is None):
-            raise ValueError('give either ratio= (such as 0.5) or target= (such as "3x macs").')
+        if self.ratio is not None and self.target is not None:
+            raise ValueError(
+                f"ratio={self.ratio} and target={self.target!r} may contradict; give one of them."
+            )
         if self.ratio is not None and not 0 <= self.ratio < 1:
             raise ValueError(f"the ratio {self.ratio} is not in [0, 1): it is the share that goes.")
         if self.target is not None:

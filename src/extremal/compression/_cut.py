@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +28,7 @@ class Cut:
     detail: Mapping[str, Any]
 
 
+@runtime_checkable
 class Operator(Protocol):
     """One kind of compression, prepared once for all ratios."""
 

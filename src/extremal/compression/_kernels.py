@@ -12,6 +12,8 @@ in LLVM's own vectors, 8, 16 or 32 inputs at a time. A batch of one has nothing 
 costs a load of weight, index and input each.
 """
 
+import inspect
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -23,12 +25,16 @@ LANES = 8
 _FLOAT, _LONG, _INT = ir.FloatType(), ir.IntType(64), ir.IntType(32)
 
 
+def _compiled(**options: Any) -> Callable[[Any], Any]:
+    """`numba.njit` of the function below the wrapper that it has under test."""
+    return lambda function: njit(nogil=True, cache=True, **options)(inspect.unwrap(function))
+
+
 def _row_block(vectors: int) -> Any:
     """A function that sums one row for 8 * `vectors` neighbours of the batch."""
     kind = ir.VectorType(_FLOAT, LANES)
     fast = ("fast",)  # lets the product and the sum become one instruction
 
-    @intrinsic
     def row_block(typing, columns, values, inputs, outputs, first, last, stride):
         """Sum values[k] * inputs[columns[k]] over first <= k < last into outputs."""
         signature = types.void(*(types.uintp,) * 4, *(types.int64,) * 3)
@@ -83,13 +89,13 @@ def _row_block(vectors: int) -> Any:
 
         return signature, generate
 
-    return row_block
+    return intrinsic(inspect.unwrap(row_block))
 
 
 _one, _two, _four = _row_block(1), _row_block(2), _row_block(4)
 
 
-@njit(nogil=True, cache=True, boundscheck=False)
+@_compiled(boundscheck=False)
 def multiply(starts, columns, values, inputs, outputs, low, high):
     """Write rows low..high of the product, (rows, batch); the batch is a multiple of 8.
 
@@ -122,7 +128,7 @@ def multiply(starts, columns, values, inputs, outputs, low, high):
                 place += 8
 
 
-@njit(nogil=True, cache=True, boundscheck=False, fastmath=True)
+@_compiled(boundscheck=False, fastmath=True)
 def multiply_one(starts, columns, values, inputs, outputs, low, high):
     """Write entries low..high of the product with one input vector; see `multiply`."""
     zero = np.float32(0.0)

@@ -265,6 +265,7 @@ def train(
                         bar.advance()
                 place.means.append(_epoch_mean(place, processes, device))
                 for hook in hooks:
+                    hook.epoch_loss(epoch, place.means[-1])
                     hook.after_epoch(epoch)
                 if bar is not None:
                     bar.advance(0, f"loss {place.means[-1]:.4g}")

@@ -6,8 +6,11 @@ channels are removed on either side; a map can lose any of them.
 """
 
 import copy
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Any
 
+import jaxtyping
 import torch
 from jaxtyping import Float
 from torch import Tensor, fx, nn
@@ -64,7 +67,8 @@ def traced(
     with modes_kept(model):
         twin = copy.deepcopy(model).eval()
     try:
-        graph = _Tracer((ChannelMap, *leaves)).trace(twin)
+        with _annotations_unchecked():
+            graph = _Tracer((ChannelMap, *leaves)).trace(twin)
         made = fx.GraphModule(twin, graph)
         made.eval()
         with torch.no_grad():
@@ -79,6 +83,17 @@ def traced(
     _map_padding(made)
     made.recompile()
     return made
+
+
+@contextmanager
+def _annotations_unchecked() -> Generator[None]:
+    """Where annotations are checked at run time, they would refuse the tracer's stand-ins."""
+    before = jaxtyping.config.jaxtyping_disable
+    jaxtyping.config.update("jaxtyping_disable", True)
+    try:
+        yield
+    finally:
+        jaxtyping.config.update("jaxtyping_disable", before)
 
 
 def _map_padding(made: fx.GraphModule) -> None:
