@@ -22,6 +22,7 @@ from numba import njit, types
 from numba.extending import intrinsic
 
 LANES = 8
+TILE = 16
 _FLOAT, _LONG, _INT = ir.FloatType(), ir.IntType(64), ir.IntType(32)
 
 
@@ -96,53 +97,74 @@ _one, _two, _four = _row_block(1), _row_block(2), _row_block(4)
 
 
 @_compiled(boundscheck=False)
-def multiply(starts, columns, values, inputs, outputs, low, high):
-    """Write rows low..high of the product, (rows, batch); the batch is a multiple of 8.
+def turned(x, inputs):  # noqa: ANN001, ANN201
+    """Write x, (batch, columns), as inputs, (columns, batch padded to a multiple of 8).
+
+    In tiles of 16 columns, whose rows fill a cache line on either side.
+    """
+    rows, columns = x.shape
+    batch = inputs.shape[1]
+    for start in range(0, columns, TILE):
+        stop = min(start + TILE, columns)
+        for i in range(rows):
+            for j in range(start, stop):
+                inputs[j, i] = x[i, j]
+        for j in range(start, stop):
+            for i in range(rows, batch):
+                inputs[j, i] = np.float32(0.0)  # what lay there could be NaN
+
+
+@_compiled(boundscheck=False)
+def multiply(starts, columns, values, bias, inputs, outputs, low, high):  # noqa: ANN001, ANN201
+    """Write outputs low..high of the layer for a batch.
 
     Args:
-        starts: int64, where each row begins.
-        columns: uint32, of each value.
+        starts: int64, where each row of weights begins.
+        columns: uint32, of each weight.
         values: float32.
-        inputs: float32 (columns, batch).
-        outputs: float32 (rows, batch).
+        bias: float32, one an output.
+        inputs: float32 (columns, batch), the batch a multiple of 8.
+        outputs: float32 (batch, rows); as many of the batch as it has are written.
         low: The first row.
         high: After the last row.
     """
     batch = np.int64(inputs.shape[1])
     column_at = np.uintp(columns.ctypes.data)
     value_at = np.uintp(values.ctypes.data)
-    for row in range(low, high):
-        first, last = np.int64(starts[row]), np.int64(starts[row + 1])
-        place = np.int64(0)
-        while place < batch:
-            here = np.uintp(inputs.ctypes.data + 4 * place)
-            there = np.uintp(outputs.ctypes.data + 4 * (row * batch + place))
-            if place + 32 <= batch:
-                _four(column_at, value_at, here, there, first, last, batch)
-                place += 32
-            elif place + 16 <= batch:
-                _two(column_at, value_at, here, there, first, last, batch)
-                place += 16
-            else:
-                _one(column_at, value_at, here, there, first, last, batch)
-                place += 8
+    tile = np.empty((TILE, batch), np.float32)
+    for start in range(low, high, TILE):
+        stop = min(start + TILE, high)
+        for row in range(start, stop):
+            first, last = np.int64(starts[row]), np.int64(starts[row + 1])
+            place = np.int64(0)
+            while place < batch:
+                here = np.uintp(inputs.ctypes.data + 4 * place)
+                there = np.uintp(tile.ctypes.data + 4 * ((row - start) * batch + place))
+                if place + 32 <= batch:
+                    _four(column_at, value_at, here, there, first, last, batch)
+                    place += 32
+                elif place + 16 <= batch:
+                    _two(column_at, value_at, here, there, first, last, batch)
+                    place += 16
+                else:
+                    _one(column_at, value_at, here, there, first, last, batch)
+                    place += 8
+        for i in range(outputs.shape[0]):
+            for row in range(start, stop):
+                outputs[i, row] = tile[row - start, i] + bias[row]
 
 
 @_compiled(boundscheck=False, fastmath=True)
-def multiply_one(starts, columns, values, inputs, outputs, low, high):
-    """Write entries low..high of the product with one input vector; see `multiply`."""
-    zero = np.float32(0.0)
+def multiply_one(starts, columns, values, bias, inputs, outputs, low, high):  # noqa: ANN001, ANN201
+    """Write outputs low..high of the layer for one input; see `multiply`."""
+    # Every index is unsigned: for a signed one numba adds a test for negative places, which made
+    # this loop three times slower (0.21 against 0.07 ms for 210,000 weights).
+    step = np.uint64(1)
+    k = np.uint64(starts[low])
     for row in range(low, high):
-        first, last = starts[row], starts[row + 1]
-        a, b, c, d = zero, zero, zero, zero
-        whole = first + (last - first) // 4 * 4
-        # Four sums, so that no addition waits for the one before; unsigned columns, so that numba
-        # adds no test for negative ones.
-        for k in range(first, whole, 4):
-            a += values[k] * inputs[columns[k]]
-            b += values[k + 1] * inputs[columns[k + 1]]
-            c += values[k + 2] * inputs[columns[k + 2]]
-            d += values[k + 3] * inputs[columns[k + 3]]
-        for k in range(whole, last):
-            a += values[k] * inputs[columns[k]]
-        outputs[row] = (a + b) + (c + d)
+        last = np.uint64(starts[row + 1])
+        total = np.float32(0.0)
+        while k < last:
+            total += values[k] * inputs[columns[k]]
+            k += step
+        outputs[row] = total + bias[row]

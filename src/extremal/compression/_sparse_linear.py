@@ -55,6 +55,10 @@ class SparseLinear(nn.Module):
         self._starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         bias = None if linear.bias is None else linear.bias.detach().cpu().clone()
         self.register_buffer("bias", bias)
+        zeros = np.zeros(self.out_features, np.float32)
+        self._bias = zeros if bias is None else bias.numpy()
+        # Another thread pays from some 20,000 weights on.
+        self._parts = max(1, len(self._values) // 20_000)
 
     @property
     def nonzero(self) -> int:
@@ -63,40 +67,31 @@ class SparseLinear(nn.Module):
 
     def forward(self, x: Float[Tensor, "*batch i"]) -> Float[Tensor, "*batch o"]:
         """Return x W^T + bias."""
-        flat = x.detach().reshape(-1, self.in_features)
-        y = self._one(flat) if len(flat) == 1 else self._many(flat)
-        if self.bias is not None:
-            y = y + self.bias
-        return y.reshape(*x.shape[:-1], self.out_features)
+        from ._kernels import LANES, multiply, multiply_one, turned
 
-    def _one(self, x: Tensor) -> Tensor:
-        from ._kernels import multiply_one
-
-        out = np.empty(self.out_features, np.float32)
-        self._run(multiply_one, x.contiguous().numpy().reshape(-1), out)
-        return torch.from_numpy(out)[None]
-
-    def _many(self, x: Tensor) -> Tensor:
-        from ._kernels import LANES, multiply
-
-        batch = -(-len(x) // LANES) * LANES
-        inputs = torch.empty(self.in_features, batch)
-        inputs[:, : len(x)] = x.T
-        inputs[:, len(x) :] = 0.0  # whatever lay there could be NaN, and slow if denormal
-        out = np.empty((self.out_features, batch), np.float32)
-        self._run(multiply, inputs.numpy(), out)
-        return torch.from_numpy(out)[:, : len(x)].T.contiguous()
+        rows = x.numel() // self.in_features
+        flat = x.detach().reshape(rows, self.in_features).contiguous().numpy()
+        out = np.empty((rows, self.out_features), np.float32)
+        if rows == 1:
+            self._run(multiply_one, flat[0], out[0])
+        else:
+            inputs = np.empty((self.in_features, -(-rows // LANES) * LANES), np.float32)
+            turned(flat, inputs)
+            self._run(multiply, inputs, out)
+        return torch.from_numpy(out).reshape(*x.shape[:-1], self.out_features)
 
     def _run(self, kernel: Callable[..., None], inputs: np.ndarray, out: np.ndarray) -> None:
-        parts = min(torch.get_num_threads(), max(1, self.nonzero // 20_000))
-        arguments = (self._starts, self._columns, self._values, inputs, out)
+        arguments = (self._starts, self._columns, self._values, self._bias, inputs, out)
+        parts = 1 if self._parts == 1 else min(torch.get_num_threads(), self._parts)
         if parts == 1:
             kernel(*arguments, 0, self.out_features)
             return
         # Rows are cut where the weights are halved, not the rows.
         cuts = np.searchsorted(self._starts, np.linspace(0, self.nonzero, parts + 1))
         cuts[0], cuts[-1] = 0, self.out_features
-        jobs = [_pool(parts).submit(kernel, *arguments, int(a), int(b)) for a, b in pairwise(cuts)]
+        jobs = [
+            _pool(parts).submit(kernel, *arguments, int(a), int(b)) for a, b in pairwise(cuts)
+        ]
         for job in jobs:
             job.result()
 
