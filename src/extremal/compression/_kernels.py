@@ -97,7 +97,7 @@ _one, _two, _four = _row_block(1), _row_block(2), _row_block(4)
 
 
 @_compiled(boundscheck=False)
-def turned(x, inputs):  # noqa: ANN001, ANN201
+def turned(x, inputs):
     """Write x, (batch, columns), as inputs, (columns, batch padded to a multiple of 8).
 
     In tiles of 16 columns, whose rows fill a cache line on either side.
@@ -115,7 +115,7 @@ def turned(x, inputs):  # noqa: ANN001, ANN201
 
 
 @_compiled(boundscheck=False)
-def multiply(starts, columns, values, bias, inputs, outputs, low, high):  # noqa: ANN001, ANN201
+def multiply(starts, columns, values, bias, inputs, outputs, low, high):
     """Write outputs low..high of the layer for a batch.
 
     Args:
@@ -155,7 +155,7 @@ def multiply(starts, columns, values, bias, inputs, outputs, low, high):  # noqa
 
 
 @_compiled(boundscheck=False, fastmath=True)
-def multiply_one(starts, columns, values, bias, inputs, outputs, low, high):  # noqa: ANN001, ANN201
+def multiply_one(starts, columns, values, bias, inputs, outputs, low, high):
     """Write outputs low..high of the layer for one input; see `multiply`."""
     # Every index is unsigned: for a signed one numba adds a test for negative places, which made
     # this loop three times slower (0.21 against 0.07 ms for 210,000 weights).

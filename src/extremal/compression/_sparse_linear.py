@@ -89,9 +89,7 @@ class SparseLinear(nn.Module):
         # Rows are cut where the weights are halved, not the rows.
         cuts = np.searchsorted(self._starts, np.linspace(0, self.nonzero, parts + 1))
         cuts[0], cuts[-1] = 0, self.out_features
-        jobs = [
-            _pool(parts).submit(kernel, *arguments, int(a), int(b)) for a, b in pairwise(cuts)
-        ]
+        jobs = [_pool(parts).submit(kernel, *arguments, int(a), int(b)) for a, b in pairwise(cuts)]
         for job in jobs:
             job.result()
 

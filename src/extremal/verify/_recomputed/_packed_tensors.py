@@ -91,9 +91,22 @@ def _decode(codec: Any, data: bytes, whole: int) -> bytes:
         return _inflate(data, -15, whole)
     if codec == "lzma":
         decoder = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=_FILTERS)
-        return decoder.decompress(data, whole + 1)
+        try:
+            return _ended(decoder, decoder.decompress(data, whole + 1))
+        except lzma.LZMAError as error:
+            raise Rejected(f"a stream of the packed file is damaged ({error}).") from error
     raise Rejected(f"the coding {codec!r} is unknown.")
 
 
 def _inflate(data: bytes, window: int, most: int) -> bytes:
-    return zlib.decompressobj(window).decompress(data, most + 1)
+    decoder = zlib.decompressobj(window)
+    try:
+        return _ended(decoder, decoder.decompress(data, most + 1))
+    except zlib.error as error:
+        raise Rejected(f"a stream of the packed file is damaged ({error}).") from error
+
+
+def _ended(decoder: Any, raw: bytes) -> bytes:
+    if not decoder.eof or decoder.unused_data:
+        raise Rejected("a stream of the packed file does not end where its coding does.")
+    return raw
