@@ -16,6 +16,7 @@ def test_the_tour_verifies_and_is_refused_a_second_time(tmp_path, capsys):
     assert [s["area"] for s in answers["stops"]] == [
         "training",
         *["pruning"] * 3,
+        "compression",
         "flows",
         "tcurves",
     ]
