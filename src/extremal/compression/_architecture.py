@@ -23,7 +23,7 @@ from ._errors import CompressionError
 from ._vocabulary import FUNCTIONS, IGNORED, LAYERS, METHODS, OPERATIONS, SPELLINGS
 
 FORMAT = "extremal/architecture"
-ARCHITECTURE, WEIGHTS = "architecture.json", "model.safetensors"
+ARCHITECTURE, WEIGHTS, PARENT = "architecture.json", "model.safetensors", "parent-"
 Plain = dict[str, Any]
 
 
@@ -263,7 +263,9 @@ def _built(architecture: Mapping[str, Any]) -> fx.GraphModule:
 
 def _made(layer: Mapping[str, Any]) -> nn.Module:
     cls, fields = LAYERS[layer["kind"]]
-    values = {f: tuple(v) if isinstance(v := layer[f], list) else v for f in fields}
+    values: dict[str, Any] = {
+        f: tuple(cast("list[Any]", v)) if isinstance(v := layer[f], list) else v for f in fields
+    }
     if cls is ChannelMap:
         return ChannelMap(
             torch.zeros(values["out_channels"], dtype=torch.int64), values["in_channels"]

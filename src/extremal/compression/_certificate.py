@@ -9,11 +9,11 @@ from torch import Tensor, nn
 from extremal import training
 from extremal.lab import Part, atomic_write, sha256_file, write_certificate
 
-from ._architecture import ARCHITECTURE, WEIGHTS, save_network
+from ._architecture import ARCHITECTURE, PARENT, WEIGHTS, save_network
 from ._measure import difference
 from ._packed import dense_bytes, pack_tensors
 
-PACKED, OUTPUTS, PARENT = "model.packed", "outputs.safetensors", "parent-"
+PACKED, OUTPUTS = "model.packed", "outputs.safetensors"
 _FILES = {
     "architecture": ARCHITECTURE,
     "weights": WEIGHTS,
@@ -38,9 +38,9 @@ def counts(model: nn.Module, shape: tuple[int, ...]) -> dict[str, Any]:
         layers.append(
             {
                 "name": name,
-                "kind": {nn.Linear: "linear", nn.Conv1d: "conv1d"}.get(
-                    type(modules[name]), "conv2d"
-                ),
+                "kind": "linear"
+                if isinstance(modules[name], nn.Linear)
+                else f"conv{weight.ndim - 2}d",
                 "shape": list(weight.shape),
                 "macs": cost.macs,
                 "nonzero": alive,

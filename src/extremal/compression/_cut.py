@@ -1,6 +1,6 @@
 """What an operator makes of a network at one ratio: new values for some weights, and counts."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
@@ -40,7 +40,7 @@ class Operator(Protocol):
 
 
 @contextmanager
-def applied(model: nn.Module, cut: Cut) -> Iterator[nn.Module]:
+def applied(model: nn.Module, cut: Cut) -> Generator[nn.Module]:
     """Give the model the values of a cut for a while; parameters and buffers come back after."""
     tensors = model.state_dict()  # shares memory with the model
     before = {name: tensor.clone() for name, tensor in tensors.items()}

@@ -25,8 +25,8 @@ from extremal.lab import (
 )
 from extremal.training import Data
 
-from ._architecture import WEIGHTS, load_network
-from ._certificate import PACKED, PARENT, counts, write_networks, write_with
+from ._architecture import PARENT, WEIGHTS, load_network
+from ._certificate import PACKED, counts, write_networks, write_with
 from ._config import ExportConfig
 from ._errors import CompressionError
 from ._export_report import write_export_report
@@ -52,12 +52,13 @@ class Exported:
         model: The network as deployed, with the sparse kernels that were kept.
         kernels: What was measured of each linear layer with enough zeros.
         files: Bytes of each file.
-        dense_bytes: Of the values of the network before, as they are in memory.
-        latency: Median seconds "before" and "after", by batch.
+        dense_bytes: Of the values of the dense network, as they are in memory.
+        latency: Median seconds "before" and "after" export, by batch; where a run of `compress`
+            was given, also of the "dense" network that it was cut from.
         memory: Bytes that a fresh process needs for network and forward pass, "before", "after".
         difference: The largest difference of outputs, before and after.
         reloaded: The largest difference between this process and a fresh one.
-        accuracy: "before" and "after", where there are data.
+        accuracy: By the same names, where there are data.
         projection: What a pattern cost, where one was asked for.
     """
 
@@ -79,9 +80,9 @@ class Exported:
     def table(self) -> Table:
         """Before and after."""
         rows: list[list[Any]] = []
-        for name in ("before", "after"):
-            file = self.dense_bytes if name == "before" else self.files[PACKED]
-            row: list[Any] = [name, file, self.memory[name]]
+        for name in self.latency:
+            file = {"after": self.files[PACKED], next(iter(self.latency)): self.dense_bytes}
+            row: list[Any] = [name, file.get(name), self.memory.get(name)]
             row += [round(1000 * self.latency[name][b], 3) for b in self.config.batches]
             row.append(f"{self.accuracy[name]:.2%}" if self.accuracy else None)
             rows.append(row)
@@ -227,12 +228,15 @@ def _exported(run: Run, start: Start, config: ExportConfig) -> Exported:
             f"a fresh process gives outputs that differ by {reloaded:.3g}; the export is not what "
             "was measured. Restore the folder, or report the network."
         )
+    # Where the run knows what it was cut from, that is what a reader compares with.
+    older: dict[str, nn.Module] = {} if start.parent is None else {"dense": start.parent}
     samples = {
-        b: latencies({"before": start.model, "after": model}, shape, b, config.repeats)
+        b: latencies({**older, "before": start.model, "after": model}, shape, b, config.repeats)
         for b in (config.batches if config.target != "cuda" else ())
     }
     latency = {
-        name: {b: median(s[name]) for b, s in samples.items()} for name in ("before", "after")
+        name: {b: median(s[name]) for b, s in samples.items()}
+        for name in (*older, "before", "after")
     }
     if config.target == "cuda":
         latency = _cuda_latency(start.model, model, shape, config)
@@ -240,10 +244,10 @@ def _exported(run: Run, start: Start, config: ExportConfig) -> Exported:
     others = [
         timing_part(f"forward pass of {b} inputs, {name}", s[name], data="random inputs")
         for b, s in samples.items()
-        for name in ("before", "after")
+        for name in (*older, "before", "after")
     ]
     if start.data is not None:
-        for name, network in (("before", start.model), ("after", dense)):
+        for name, network in (*older.items(), ("before", start.model), ("after", dense)):
             evaluation = training.evaluate(network, start.data)
             accuracy[name] = evaluation.top1
             others.append(
@@ -262,7 +266,7 @@ def _exported(run: Run, start: Start, config: ExportConfig) -> Exported:
         config=config,
         kernels=tuple(kernels),
         files=files,
-        dense_bytes=dense_bytes(start.model.state_dict()),
+        dense_bytes=dense_bytes((start.parent or start.model).state_dict()),
         latency=latency,
         memory=memory,
         difference=difference(reference, found),

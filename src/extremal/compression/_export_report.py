@@ -78,10 +78,13 @@ def write_export_report(
 def _latency(result: "Exported") -> Picture:
     figure, axes = new_figure(5.6, 3.2)
     batches = list(result.config.batches)
-    for offset, (name, color) in enumerate((("before", "#b8b8b8"), ("after", PALETTE[0]))):
-        places = [i + 0.38 * (offset - 0.5) for i in range(len(batches))]
+    colors = {"dense": "#d8d8d8", "before": "#9a9a9a", "after": PALETTE[0]}
+    width = 0.8 / len(result.latency)
+    for offset, name in enumerate(result.latency):
+        shift = width * (offset - (len(result.latency) - 1) / 2)
+        places = [i + shift for i in range(len(batches))]
         times = [1000 * result.latency[name][b] for b in batches]
-        axes.bar(places, times, width=0.36, color=color, label=name)
+        axes.bar(places, times, width=0.94 * width, color=colors[name], label=name)
         for x, y in zip(places, times, strict=True):
             axes.annotate(f"{y:.3g}", (x, y), ha="center", va="bottom", fontsize=8)
     axes.set_xticks(range(len(batches)), [str(b) for b in batches])
@@ -89,4 +92,6 @@ def _latency(result: "Exported") -> Picture:
     axes.set_ylabel("ms (median)")
     axes.grid(visible=False, axis="x")
     axes.legend()
-    return Picture(figure_bytes(figure), "Time of a forward pass before and after export.")
+    return Picture(
+        figure_bytes(figure), "Time of a forward pass: dense, before export, after export."
+    )

@@ -267,8 +267,10 @@ def _gradients(model: nn.Module, losses: Losses | None) -> dict[str, Tensor]:
     if losses is None:
         raise ValueError("criterion 'taylor' needs training data for its gradients; give data.")
     parameters = dict(model.named_parameters())
-    grads = torch.autograd.grad(losses(model), list(parameters.values()), allow_unused=True)
+    # materialize_grads: a parameter that the loss does not depend on has the gradient 0
+    grads = torch.autograd.grad(
+        losses(model), list(parameters.values()), allow_unused=True, materialize_grads=True
+    )
     return {
-        name: torch.zeros_like(p).double() if g is None else g.detach().double()
-        for (name, p), g in zip(parameters.items(), grads, strict=True)
+        name: gradient.detach().double() for name, gradient in zip(parameters, grads, strict=True)
     }

@@ -4,6 +4,7 @@ import io
 import logging
 import warnings
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -30,7 +31,8 @@ def write_onnx(path: Path, model: nn.Module, shape: tuple[int, ...]) -> int:
         warnings.simplefilter("ignore")
         logger.setLevel(logging.ERROR)
         try:
-            torch.onnx.export(
+            export: Any = torch.onnx.export  # its stub knows paths only, not buffers
+            export(
                 model.eval(),
                 (torch.zeros(1, *shape),),
                 buffer,

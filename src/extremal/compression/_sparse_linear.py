@@ -53,7 +53,8 @@ class SparseLinear(nn.Module):
         self._values = np.ascontiguousarray(dense[rows, columns])
         counts = np.bincount(rows, minlength=self.out_features)
         self._starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-        bias = None if linear.bias is None else linear.bias.detach().cpu().clone()
+        own = linear._parameters["bias"]  # None without a bias, which the attribute's stub denies
+        bias = None if own is None else own.detach().cpu().clone()
         self.register_buffer("bias", bias)
         zeros = np.zeros(self.out_features, np.float32)
         self._bias = zeros if bias is None else bias.numpy()

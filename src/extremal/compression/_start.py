@@ -13,7 +13,7 @@ from extremal import pruning, training
 from extremal.lab import Run
 from extremal.training import Data, TrainingError
 
-from ._architecture import ARCHITECTURE, load_network
+from ._architecture import ARCHITECTURE, PARENT, load_network
 from ._config import SourceConfig
 
 COMPRESS, EXPORT, SWEEP = "compression/compress", "compression/export", "compression/sweep"
@@ -29,6 +29,7 @@ class Start:
         shape: Sides of one input.
         macs: Of each layer, for one input.
         data: What it is measured on, if anything.
+        parent: The network before `compress`, where one is given.
     """
 
     model: nn.Module
@@ -37,6 +38,7 @@ class Start:
     macs: Mapping[str, int]
     data: Data | None
     name: str
+    parent: nn.Module | None = None
 
     @property
     def note(self) -> str:
@@ -73,9 +75,11 @@ def find_start(source: Any, data: Data | None, config: SourceConfig) -> Start:
     """
     if data is None and config.data is not None:
         data = training.load_data(config.data, path=config.path, train_size=config.train_size)
-    shape = config.shape
+    shape, parent = config.shape, None
     name = type(source).__name__
     if isinstance(source, str | Path):
+        if has_network(Path(source)):
+            parent = load_network(source, PARENT)[0]
         source, data, shape = _opened(Path(source), data, shape)
         name = "the run"
     if isinstance(source, training.Fit):
@@ -85,7 +89,7 @@ def find_start(source: Any, data: Data | None, config: SourceConfig) -> Start:
         source = source.model
     elif hasattr(source, "architecture") and isinstance(source.model, nn.Module):
         data = source.start.data if data is None else data
-        shape = source.start.shape
+        shape, parent = source.start.shape, source.start.model
         source = source.model
     if not isinstance(source, nn.Module):
         raise ValueError(
@@ -109,7 +113,7 @@ def find_start(source: Any, data: Data | None, config: SourceConfig) -> Start:
     macs = {n: layer.macs for n, layer in training.count_macs(model, shape).items()}
     if not macs:
         raise ValueError(f"{name} has no linear or convolutional layer, so nothing can be cut.")
-    return Start(model, reason, shape, macs, data, name)
+    return Start(model, reason, shape, macs, data, name, parent)
 
 
 def _opened(

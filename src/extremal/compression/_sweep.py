@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from extremal.lab import (
     accuracy_part,
     append_record,
     command,
+    from_plain,
     progress,
     resolve,
     to_plain,
@@ -222,7 +223,7 @@ def _swept(
 
     def measured(kind: str, ratio: float, cut: Cut) -> Point:
         name = f"{kind}-{ratio!r}"
-        kept = _kept(run, name)
+        kept: dict[str, Any] | None = _kept(run, name)
         if kept is None:
             with applied(model, cut):
                 accuracy = accuracy_of(model, data, config.recalibrate)
@@ -234,7 +235,7 @@ def _swept(
             if run is not None:
                 run.write_json(f"checkpoints/{name}.json", kept)
         found[kind, ratio] = kept
-        return Point(**kept["point"])
+        return from_plain(Point, kept["point"])
 
     with training.threads_used(config.threads):
         whole = Cut(
@@ -320,15 +321,7 @@ def _written(
         for key, how in _wanted(kind, kept)
     ]
     certificate = write_certificate(run.path / "certificate.json", parts)
-    final = Sweep(
-        **{
-            **{k: getattr(result, k) for k in ("dense", "points", "config", "preparing")},
-            "seconds": result.seconds,
-            "note": result.note,
-            "path": run.path,
-            "certificate": certificate,
-        }
-    )
+    final = replace(result, path=run.path, certificate=certificate)
     write_sweep_report(run.path, final, start.data.name)
     if not run.records():
         append_record(

@@ -280,7 +280,7 @@ FUNCTIONS: dict[Any, str] = {
     torch.mean: "mean", torch.chunk: "chunk", torch.transpose: "transpose",
     torch.permute: "permute", torch.unsqueeze: "unsqueeze", F.dropout: "identity",
 }  # fmt: skip
-FUNCTIONS |= {operation.run: name for name, operation in OPERATIONS.items()}
+FUNCTIONS.update({operation.run: name for name, operation in OPERATIONS.items()})
 METHODS = {
     "relu": "relu", "sigmoid": "sigmoid", "tanh": "tanh", "softmax": "softmax",
     "log_softmax": "log_softmax", "add": "add", "add_": "add", "sub": "sub", "mul": "mul",

@@ -10,7 +10,7 @@ its graph follows as the 1x1 convolution that they are; a group with a grouped c
 which steps its channels may go.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import lcm
 from typing import Any, Literal
@@ -178,7 +178,7 @@ class Slicer:
             )
         return members, blocks
 
-    def cut(self, removed: dict[str, Sequence[int]]) -> fx.GraphModule:
+    def cut(self, removed: Mapping[str, Sequence[int]]) -> fx.GraphModule:
         """Remove channels by group name, in place, and return the smaller network."""
         for name, channels in removed.items():
             if len(channels):

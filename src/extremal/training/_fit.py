@@ -352,9 +352,7 @@ def _fit(config: Config, data: Data, out: Path | None, resume: bool, force: bool
                 ),
                 *([] if adaptive is None else [adaptive]),
             ],
-            optimizer=(lambda _: coupled_sfw(model, config, data.shape))
-            if config.coupled
-            else None,
+            optimizer=coupled_sfw(model, config, data.shape) if config.coupled else None,
             checkpoint=checkpoint,
             label=f"{config.model} on {data.name}",
         )
