@@ -50,7 +50,7 @@ plain: wheel
 	$(PLAIN)/bin/python -c "import importlib.util as u; assert not u.find_spec('torch')"
 	$(PLAIN)/bin/python -m pytest -q -n auto -m "not slow and not gpu" tests/lab tests/verify tests/frankwolfe tests/flows tests/sos tests/tcurves tests/test_cli.py \
 	  --ignore tests/verify/test_llm_model.py --ignore tests/verify/test_pruning_model.py \
-	  --ignore tests/verify/test_pruning_soup.py  # these make their files with torch
+	  --ignore tests/verify/test_pruning_soup.py --ignore tests/verify/test_compression_model.py  # these make their files with torch
 	$(PLAIN)/bin/extremal --help > /dev/null
 
 # The wheel with one extra, or with none, and nothing else: an answer of its area is verified.

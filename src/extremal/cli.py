@@ -35,6 +35,14 @@ AREAS: dict[str, tuple[str, dict[str, str]]] = {
             "soup": "prune, retrain several times from there, and average",
         },
     ),
+    "compression": (
+        "one training, any ratio; then a file that is smaller and a network that is faster",
+        {
+            "sweep": "measure one network at every kind and ratio",
+            "compress": "make it smaller, by a ratio or to a target",
+            "export": "write it for deployment and measure it on this machine",
+        },
+    ),
     "flows": (
         "Nash flows over time, packet simulation, and how far apart they are",
         {
@@ -107,6 +115,21 @@ _PAPERS = {
         "Pedregosa, Negiar, Askari, Jaggi: Linearly convergent Frank-Wolfe with backtracking "
         "line-search. AISTATS 2020.",
         "Argyriou, Foygel, Srebro: Sparse prediction with the k-support norm. NeurIPS 2012.",
+    ),
+    "compression": (
+        "Zimmer, Spiegel, Pokutta: Compression-aware training of neural networks using "
+        "Frank-Wolfe. 2022, arXiv:2205.11921 (regions of filters and ranks, one training).",
+        "Miao, Luo, Chen, Chen, Liu, Wang: Learning pruning-friendly networks via Frank-Wolfe: "
+        "one-shot, any-sparsity, and no retraining. ICLR 2022 (SFW-pruning, SFW-Init).",
+        "Wen et al.: Learning structured sparsity in deep neural networks. NeurIPS 2016 (SSL).",
+        "Alvarez, Salzmann: Learning the number of neurons in deep networks. NeurIPS 2016 (GLT).",
+        "Ding et al.: Auto-balanced filter pruning. AAAI 2018 (ABFP).",
+        "Idelbayev, Carreira-Perpiñán: Low-rank compression of neural nets. CVPR 2020 (LC).",
+        "Fang, Ma, Song, Mi, Wang: DepGraph. CVPR 2023 (dependency graph, torch-pruning).",
+        "Li et al.: Pruning filters for efficient ConvNets. ICLR 2017 (norms of filters).",
+        "He et al.: Filter pruning via geometric median. CVPR 2019 (FPGM).",
+        "Liu et al.: Network slimming. ICCV 2017 (scales of normalisation).",
+        "Molchanov et al.: Importance estimation for neural network pruning. CVPR 2019 (Taylor).",
     ),
     "flows": (
         "Ziemke, Sering, Vargas Koch, Zimmer, Nagel, Skutella: Flows over time as continuous "

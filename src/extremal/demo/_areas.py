@@ -15,6 +15,57 @@ def other_areas(folder: Path) -> Iterator[Stop]:
         yield answer(folder)
 
 
+def _compression(folder: Path) -> Stop:
+    """One small network over a region, cut to a third of its cost."""
+    from extremal import compression, training
+
+    begun = time.perf_counter()
+    aware = training.fit(
+        model="cnn", epochs=8, threads=1, optimizer="sfw", region="group-k-support",
+        coupled=True, width=10.0, dampening=0.0, momentum_seed="gradient",
+    )  # fmt: skip
+    small = compression.compress(
+        aware, kind="filters", target="3x macs", threads=1, out=folder / "compression"
+    )
+    assert small.certificate is not None  # it was written
+    fewer = small.before["macs"] / small.after["macs"]
+    return Stop(
+        "compression",
+        "How well does a third of a network read digits, without retraining?",
+        f"{small.accuracy['recalibrated']:.1%} (whole {small.accuracy['dense']:.1%}) with "
+        f"{fewer:.1f} times fewer multiply-accumulates, channels really gone",
+        small.certificate,
+        time.perf_counter() - begun,
+        [
+            Text("A smaller network", heading=True),
+            small.table(),
+            Picture(
+                (folder / "compression" / "figures" / "layers.svg").read_bytes(),
+                "Cost of each layer before and after its channels were cut out.",
+            ),
+        ],
+    )
+
+
+def _frankwolfe(folder: Path) -> Stop:
+    """A sparse logistic regression with a bound on how far it is from the best."""
+    from extremal import frankwolfe as fw
+
+    begun = time.perf_counter()
+    best = fw.minimize("breast-cancer", region="l1", radius=5, gap=1e-6, out=folder / "frankwolfe")
+    assert best.certificate is not None  # it was saved
+    used = int((best.x != 0).sum())
+    return Stop(
+        "frankwolfe",
+        "Which few measurements tell breast cancer apart?",
+        f"{used} of {best.x.size} weights in an L1 ball; the loss {best.value:.6f} is within "
+        f"{best.gap:.1e} of the best possible",
+        best.certificate,
+        time.perf_counter() - begun,
+        [Text("An optimum with a bound", heading=True), best.table()],
+    )
+
+
 def _flows(folder: Path) -> Stop:
     """Selfish routing on Braess' network; all in rationals, so nothing is compiled."""
     from extremal import flows
@@ -142,4 +193,11 @@ def _llm(folder: Path) -> Stop:
     )
 
 
-_ANSWERS: tuple[Callable[[Path], Stop], ...] = (_llm, _flows, _sos, _tcurves)
+_ANSWERS: tuple[Callable[[Path], Stop], ...] = (
+    _frankwolfe,
+    _compression,
+    _llm,
+    _flows,
+    _sos,
+    _tcurves,
+)

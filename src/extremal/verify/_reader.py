@@ -21,6 +21,7 @@ _MAX_PARTS = 10_000
 
 # Each kind: the module that checks it. The strength stands in the module.
 KINDS: dict[tuple[str, int], str] = {
+    ("compression/model", 1): "_recomputed.compression_model",
     ("flows/nash", 1): "_proved.flows_nash",
     ("frankwolfe/optimum", 1): "_recomputed.frankwolfe_optimum",
     ("lab/measured", 1): "_recomputed.lab_measured",
