@@ -5,6 +5,7 @@ from ._commands import Answer, Command, command, command_of
 from ._errors import ExtremalError, MissingExtra, RunError, WorkerError, require
 from ._executor import Executor, Outcome, executor
 from ._files import atomic_path, atomic_write, sha256_file
+from ._imported import imported
 from ._measured import accuracy_part, describe, seeds_part, timing_part, wilson
 from ._plain import from_plain, resolve, to_plain
 from ._plots import PALETTE, figure_bytes, new_figure
@@ -47,6 +48,7 @@ __all__ = [
     "figure_bytes",
     "from_plain",
     "generator",
+    "imported",
     "machine",
     "new_figure",
     "progress",
