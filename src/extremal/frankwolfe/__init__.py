@@ -46,6 +46,7 @@ from ._regions import (
     SpectralConv,
     SpectralKSupport,
     Spectraplex,
+    UnitHypersimplex,
     UnitSimplex,
     UnitSpectrahedron,
 )
@@ -139,6 +140,7 @@ __all__ = [
     "SquaredHinge",
     "SquaredLoss",
     "StartWarning",
+    "UnitHypersimplex",
     "UnitSimplex",
     "UnitSpectrahedron",
     "from_plain",

@@ -266,9 +266,7 @@ def conclude(
         "strict_completeness_error": [
             limit(s, m) for s, m in zip(counts["strict_failures"], size, strict=True)
         ],
-        "soundness_error": [
-            limit(s, n - m) for s, m in zip(counts["fooled"], size, strict=True)
-        ],
+        "soundness_error": [limit(s, n - m) for s, m in zip(counts["fooled"], size, strict=True)],
     }
     low = list(shares) if given else [lower_limit(m, n, level / 2) for m in size]
     imbalance = math.inf

@@ -25,7 +25,7 @@ from extremal.lab import (
     write_certificate,
 )
 
-from ._arthur import Arthur, Asked, Lookup, Tables
+from ._arthur import Arthur, Asked, Lookup
 from ._attacks import Siege
 from ._audit import Terms, audit
 from ._data import DataConfig, load_task

@@ -48,7 +48,9 @@ class Index:
         step = max(1, _CHUNK_BYTES // (8 * self.words * max(k, 1)))
         for start in range(0, len(masks), step):
             part = slice(start, start + step)
-            out[part] = np.bitwise_and.reduce(self.sets[self._places(masks[part], codes[part], k)], 1)
+            out[part] = np.bitwise_and.reduce(
+                self.sets[self._places(masks[part], codes[part], k)], 1
+            )
         return out
 
     def counts(

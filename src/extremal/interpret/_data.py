@@ -68,7 +68,9 @@ def load_task(config: DataConfig | None = None, **options: Any) -> Task:
         raise ValueError(f"there are no data {c.data!r}; there are {', '.join(NAMES)}.")
     embedded = c.data in ("monks", "breast-cancer", "digits")
     if embedded and c.path is not None:
-        raise ValueError(f"{c.data} is embedded, so path={c.path!r} would be ignored; leave it out.")
+        raise ValueError(
+            f"{c.data} is embedded, so path={c.path!r} would be ignored; leave it out."
+        )
     if not embedded and c.path is None:
         raise ValueError(f"{c.data} is not embedded; give path= (in the shell --path).")
     images = c.data in ("digits", "mnist")
@@ -190,7 +192,9 @@ def _from_columns(
             raise ValueError(f"{c.data} has no column {name!r}; it has {', '.join(first)}.")
     names = sorted(set(first[target]))
     if not 2 <= len(names) <= 64:
-        raise ValueError(f"the column {target} has {len(names)} values; a class column has 2 to 64.")
+        raise ValueError(
+            f"the column {target} has {len(names)} values; a class column has 2 to 64."
+        )
     labels = [np.array([names.index(v) for v in part[target]]) for part in parts]
     columns = [n for n in first if n != target and n not in drop]
     rng = generator(c.seed, "balance")

@@ -173,9 +173,7 @@ def highest(
     return mask
 
 
-def random_masks(
-    n: int, task: Task, k: int, rng: np.random.Generator
-) -> Bool[np.ndarray, "n d"]:
+def random_masks(n: int, task: Task, k: int, rng: np.random.Generator) -> Bool[np.ndarray, "n d"]:
     """Return masks of exactly k units that may be shown, uniformly."""
     values = np.full((n, task.d), -np.inf)
     values[:, task.shown] = rng.random((n, len(task.shown)))

@@ -246,7 +246,9 @@ class Game:
         own = [x for x, c in enumerate(self.labels) if c == label]
         reached = [x for x in own if any(self._in(x, f) for f in shown)]
         other = {
-            x for x, c in enumerate(self.labels) if c != label and any(self._in(x, f) for f in shown)
+            x
+            for x, c in enumerate(self.labels)
+            if c != label and any(self._in(x, f) for f in shown)
         }
         if not other:
             return Fraction(1)
@@ -467,9 +469,7 @@ def with_replay(game: Game) -> Game:
                 fits = sorted((f for f in game.convincing(label) if game._in(x, f)), key=repr)
                 found = fits[0] if fits else found
         shown.append(found)
-    return Game(
-        game.weights, game.labels, game.features, game.merlin, game.arthur, tuple(shown)
-    )
+    return Game(game.weights, game.labels, game.features, game.merlin, game.arthur, tuple(shown))
 
 
 def bits(value: float) -> str:

@@ -51,9 +51,7 @@ def report(found: Audit) -> Path | None:
         ),
         _grid(found),
         Text("Morgana's attacks", heading=True),
-        Table(
-            ["attack", "what it tried"], [[name, what] for name, what in found.settings.items()]
-        ),
+        Table(["attack", "what it tried"], [[name, what] for name, what in found.settings.items()]),
         _independent(found),
     ]
     if found.notes or found.task.note:

@@ -78,9 +78,7 @@ class Audit:
         out: dict[str, list[float]] = {}
         for bit, name in enumerate(self.numbers["attacks"]):
             hit = ((fooled >> bit) & 1).any(1)
-            out[name] = [
-                1 - float(hit[labels == c].mean()) for c in range(len(self.numbers["n"]))
-            ]
+            out[name] = [1 - float(hit[labels == c].mean()) for c in range(len(self.numbers["n"]))]
         return out
 
     def explanation(self, row: int) -> dict[str, Any]:
@@ -144,7 +142,9 @@ class Audit:
             )
         reference = n["reference"]
         if reference["precision"] is None:
-            said.append("No feature occurs in the reference pool: there is no evidence of precision.")
+            said.append(
+                "No feature occurs in the reference pool: there is no evidence of precision."
+            )
         else:
             said.append(
                 f"Measured over {reference['n']:,} reference rows the precision is "
@@ -215,8 +215,9 @@ class Audit:
     def data(self) -> str:
         """Which rows were audited, in words."""
         n = len(self.task.audit)
-        return f"{self.task.name}, {n:,} audit rows, {' against '.join(self.task.class_names[:2])}" + (
-            f" and {self.task.classes - 2} more" if self.task.classes > 2 else ""
+        return (
+            f"{self.task.name}, {n:,} audit rows, {' against '.join(self.task.class_names[:2])}"
+            + (f" and {self.task.classes - 2} more" if self.task.classes > 2 else "")
         )
 
     def part(self, folder: Path) -> Part:

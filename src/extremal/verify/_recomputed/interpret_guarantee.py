@@ -304,7 +304,9 @@ def _bounds(
     certified = max(each, main or 0.0)
     many = len(shares)
     p = max(1 / many, certified)
-    left = sum(-x * math.log2(x) for x in (p, 1 - p) if x > 0) + (1 - p) * math.log2(max(1, many - 1))
+    left = sum(-x * math.log2(x) for x in (p, 1 - p) if x > 0) + (1 - p) * math.log2(
+        max(1, many - 1)
+    )
     whole = -math.fsum(s * math.log2(s) for s in shares)
     return {
         "main": main, "per_class": each, "strict": strict, "certified": certified,
@@ -505,7 +507,10 @@ def incomplete_beta(a: np.ndarray, b: np.ndarray, x: np.ndarray) -> np.ndarray:
     a, b, y = np.where(swap, b, a), np.where(swap, a, b), np.where(swap, 1 - x, x)
     with np.errstate(divide="ignore", invalid="ignore"):
         front = np.array(
-            [math.lgamma(p + q) - math.lgamma(p) - math.lgamma(q) for p, q in zip(a, b, strict=True)]
+            [
+                math.lgamma(p + q) - math.lgamma(p) - math.lgamma(q)
+                for p, q in zip(a, b, strict=True)
+            ]
         )
         front = np.exp(front + a * np.log(y) + b * np.log1p(-y)) / a
         c = np.ones_like(y)
