@@ -37,7 +37,8 @@ class Siege:
     Attributes:
         task: With the audited rows.
         asked: Arthur.
-        k: The most units that a feature may show.
+        smallest: The fewest units that a feature may show.
+        k: The most.
         merlin_mask: What Merlin shows of each audited row.
         merlin_answer: What Arthur answers to it.
         catalogue: Masks, codes and classes of what convinced on the catalogue rows.
@@ -51,6 +52,7 @@ class Siege:
 
     task: Task
     asked: Asked
+    smallest: int
     k: int
     merlin_mask: Bool[np.ndarray, "n d"]
     merlin_answer: Int[np.ndarray, " n"]
@@ -77,10 +79,13 @@ class Siege:
         """Of the audited rows."""
         return self.task.audit.labels
 
-    @property
-    def fooled(self) -> Bool[np.ndarray, " n"]:
-        """Which rows some attack led to a wrong class."""
-        return (self.fooled_by != 0).any(1)
+    def left(self) -> Int[np.ndarray, " m"]:
+        """Return the rows that the attack now running has not led to a wrong class yet.
+
+        Rows that other attacks misled are tried too, so that each attack is measured alone.
+        """
+        bit = 1 << (len(self.run) - 1)
+        return np.flatnonzero((self.fooled_by & bit == 0).all(1))
 
     def attack(self, name: str, how: Callable[["Siege"], str]) -> None:
         """Run one attack under a name."""
@@ -137,18 +142,18 @@ def replay(siege: Siege) -> str:
     return f"{tried} features that convinced"
 
 
-def exhaustive_size(task: Task, k: int) -> int:
+def exhaustive_size(task: Task, smallest: int, k: int) -> int:
     """Return how many features of audited rows an exhaustive search looks at."""
-    return len(task.audit) * sum(comb(len(task.shown), j) for j in range(1, k + 1))
+    return len(task.audit) * sum(comb(len(task.shown), j) for j in range(smallest, k + 1))
 
 
 def exhaustive(siege: Siege) -> str:
     """Try every feature of every row; each different feature is asked once."""
-    count = exhaustive_size(siege.task, siege.k)
+    count = exhaustive_size(siege.task, siege.smallest, siege.k)
     sizes = siege.task.sizes
     sets = 0
     rows = np.arange(len(siege.labels))
-    for units in index_sets(siege.task.shown, siege.k):
+    for units in index_sets(siege.task.shown, siege.k, siege.smallest):
         sets += 1
         key = mixed_radix(siege.codes[:, units].T.astype(np.int64), sizes[units])
         total = int(np.prod(sizes[units]))
@@ -177,7 +182,7 @@ def pool(siege: Siege) -> str:
     first, _ = distinct(siege.merlin_mask, np.zeros_like(siege.codes))
     chosen = generator(siege.seed, "pool").permutation(first)[:_POOL]
     for i in chosen:
-        rows = np.flatnonzero(~siege.fooled)
+        rows = siege.left()
         if len(rows):
             siege.ask(rows, np.broadcast_to(siege.merlin_mask[i], (len(rows), siege.task.d)))
     return f"{len(chosen)} of Merlin's sets of units on every row"
@@ -187,7 +192,7 @@ def random(siege: Siege) -> str:
     """Show random sets of k units."""
     rng = generator(siege.seed, "random")
     for _ in range(_RANDOM):
-        rows = np.flatnonzero(~siege.fooled)
+        rows = siege.left()
         if len(rows):
             siege.ask(rows, random_masks(len(rows), siege.task, siege.k, rng))
     return f"{_RANDOM} random sets of {siege.k} units a row"
@@ -209,7 +214,7 @@ def greedy(siege: Siege) -> str:
     shown = siege.task.shown
     mask = np.zeros_like(siege.merlin_mask)
     for _ in range(siege.k):
-        rows = np.flatnonzero(~siege.fooled)
+        rows = siege.left()
         if not len(rows):
             break
         best = np.full(len(rows), -np.inf)
@@ -222,7 +227,8 @@ def greedy(siege: Siege) -> str:
             better = value > best
             best[better], pick[better] = value[better], u
         mask[rows, pick] = True
-        siege.ask(rows, mask[rows])
+        if mask[rows[0]].sum() >= siege.smallest:
+            siege.ask(rows, mask[rows])
     return f"best unit added {siege.k} times of {len(shown)}"
 
 
@@ -232,7 +238,7 @@ def swaps(siege: Siege) -> str:
     starts = [siege.merlin_mask, random_masks(len(siege.labels), siege.task, siege.k, rng)]
     for start in starts:
         mask = start.copy()
-        rows = np.flatnonzero(~siege.fooled)
+        rows = siege.left()
         if not len(rows):
             break
         value = wrongness(siege.asked.scores(siege.codes[rows], mask[rows]), siege.labels[rows])
@@ -262,7 +268,7 @@ def _one_of(mask: Bool[np.ndarray, "m d"], rng: np.random.Generator) -> Int[np.n
 
 
 _CHEAP: dict[str, tuple[Callable[[Siege], str], Callable[[Siege], int]]] = {
-    "exhaustive": (exhaustive, lambda s: exhaustive_size(s.task, s.k)),
+    "exhaustive": (exhaustive, lambda s: exhaustive_size(s.task, s.smallest, s.k)),
     "pool": (pool, lambda s: _POOL * len(s.labels)),
     "random": (random, lambda s: _RANDOM * len(s.labels)),
     "greedy": (greedy, lambda s: len(s.task.shown) * s.k * len(s.labels)),
@@ -289,6 +295,8 @@ def besiege(
     automatic = tuple(wanted) == ("auto",)
     names = [*_CHEAP, *own] if automatic else [n for n in wanted if n != "replay"]
     for name in names:
+        if automatic and "exhaustive" in siege.run:
+            break  # nothing is left to find
         if name in own:
             siege.attack(name, own[name])
             continue
@@ -309,8 +317,6 @@ def besiege(
             if not automatic:
                 raise OverBudget(f"{said}; raise --budget, audit fewer rows, or leave it out.")
             notes.append(f"{said}; it was left out.")
-        elif automatic and "exhaustive" in siege.run:
-            continue  # nothing is left to find
         else:
             siege.attack(name, how)
     return notes

@@ -35,6 +35,7 @@ Numbers = dict[str, Any]
 class Terms:
     """What the statement is conditional on, and how it is counted."""
 
+    smallest: int
     k: int
     confidence: float
     kappa: float
@@ -72,6 +73,10 @@ def check_terms(task: Task, terms: Terms) -> list[float]:
     check_delta(1 - terms.confidence)
     check_assumptions(terms.kappa, terms.alpha)
     check_size(terms.k, task)
+    if not 1 <= terms.smallest <= terms.k:
+        raise ValueError(
+            f"smallest={terms.smallest} units cannot be the fewest shown; choose 1 <= smallest <= k."
+        )
     if not 0 <= terms.shift < 1:
         raise ValueError(
             f"shift={terms.shift} is no distance of distributions; choose 0 <= shift < 1."
@@ -102,11 +107,13 @@ def audit(
             "nothing, and the limits do not hold."
         )
     rows = task.audit
-    mask = shown_by(explainer, rows.codes, rows.labels, task, terms.k)
+    mask = shown_by(explainer, rows.codes, rows.labels, task, terms.k, terms.smallest)
     answer = arthur.answers(rows.codes, mask)
     hit = answer == rows.labels
-    catalogue = _catalogue(task, arthur, explainer, terms.k)
-    siege = Siege(task, arthur, terms.k, mask, answer, catalogue, terms.seed, terms.budget)
+    catalogue = _catalogue(task, arthur, explainer, terms)
+    siege = Siege(
+        task, arthur, terms.smallest, terms.k, mask, answer, catalogue, terms.seed, terms.budget
+    )  # fmt: skip
     notes += besiege(siege, terms.attacks, own)
     inside = _in_catalogue(mask, rows.codes, rows.labels, hit, catalogue)
     many = task.classes
@@ -124,7 +131,7 @@ def audit(
     if reader is None:
         reader = NaiveBayes(task)
     read = np.asarray(reader(rows.codes, mask))
-    deployed = _deployed(task, arthur, explainer, terms.k, mask, answer)
+    deployed = _deployed(task, arthur, explainer, terms, mask, answer)
     packed = np.packbits(mask, axis=-1)
     arrays = {
         **arrays,
@@ -182,13 +189,15 @@ def _by_class(what: Bool[np.ndarray, " n"], labels: Int[np.ndarray, " n"], many:
     return np.bincount(labels[what], minlength=many).tolist()
 
 
-def _catalogue(task: Task, arthur: Asked, explainer: Explainer, k: int) -> tuple[Any, Any, Any]:
+def _catalogue(
+    task: Task, arthur: Asked, explainer: Explainer, terms: Terms
+) -> tuple[Any, Any, Any]:
     """What convinces Arthur on the catalogue rows, each feature of a class once."""
     rows = task.catalogue
     if not len(rows):
         empty = np.zeros((0, task.d))
         return empty.astype(bool), empty.astype(np.int16), np.zeros(0, np.int64)
-    mask = shown_by(explainer, rows.codes, rows.labels, task, k)
+    mask = shown_by(explainer, rows.codes, rows.labels, task, terms.k, terms.smallest)
     hit = arthur.answers(rows.codes, mask) == rows.labels
     masks, codes, labels = mask[hit], rows.codes[hit], rows.labels[hit]
     chosen: list[int] = []
@@ -217,7 +226,7 @@ def _in_catalogue(
 
 
 def _deployed(
-    task: Task, arthur: Asked, explainer: Explainer, k: int, mask: Any, answer: Any
+    task: Task, arthur: Asked, explainer: Explainer, terms: Terms, mask: Any, answer: Any
 ) -> Int[np.ndarray, " n"]:
     """Run Merlin once per class; the class that alone convinces is accepted, else -1."""
     rows = task.audit
@@ -227,7 +236,7 @@ def _deployed(
         own = rows.labels == c
         convinced[own, c] = answer[own] == c
         codes = rows.codes[other]
-        shown = shown_by(explainer, codes, np.full(len(other), c), task, k)
+        shown = shown_by(explainer, codes, np.full(len(other), c), task, terms.k, terms.smallest)
         convinced[other, c] = arthur.answers(codes, shown) == c
     return np.where(convinced.sum(1) == 1, convinced.argmax(1), -1)
 

@@ -52,6 +52,8 @@ class CertifyConfig(DataConfig):
     """`module:function` of a black box on codes of whole rows; its answers become the classes."""
     k: int | None = None
     """The most units that a prover may show; by default the run's, or 2."""
+    smallest: int | None = None
+    """The fewest units of a feature; by default 1 for tables, k for images."""
     samples: int | None = None
     """Audit rows; all by default."""
     confidence: float = 0.95
@@ -149,8 +151,9 @@ def certify(
     k = settings.k or (run.config.k if run is not None else _K)
     check_size(k, task)
     judge, shows, subject = _players(settings, arthur, explainer, run, task, k)
+    smallest = settings.smallest or (k if task.image else 1)
     terms = Terms(
-        k, settings.confidence, settings.kappa, settings.alpha, settings.shift, settings.chunk,
+        smallest, k, settings.confidence, settings.kappa, settings.alpha, settings.shift, settings.chunk,
         settings.seed, settings.budget, settings.attacks,
     )  # fmt: skip
     own: dict[str, Callable[[Siege], str]] = {}

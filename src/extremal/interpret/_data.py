@@ -4,7 +4,7 @@ import csv
 import io
 import lzma
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -162,11 +162,12 @@ def _columns(path: Path, missing: str) -> dict[str, Column]:
     """Read a CSV file with a header; rows with a missing value are left out."""
     if not path.is_file():
         raise InterpretError(f"there is no file {path}; give a CSV file with a header line.")
-    raw = lzma.open(path, "rb").read() if path.suffix == ".xz" else path.read_bytes()
+    raw = path.read_bytes()
     try:
+        raw = lzma.decompress(raw) if path.suffix == ".xz" else raw
         lines = csv.reader(io.StringIO(raw.decode()), skipinitialspace=True)
         rows = [r for r in ([v.strip() for v in row] for row in lines) if any(r)]
-    except (UnicodeDecodeError, csv.Error) as error:
+    except (UnicodeDecodeError, csv.Error, lzma.LZMAError) as error:
         raise InterpretError(f"{path} is not a CSV file in UTF-8 ({error}).") from error
     if len(rows) < 2:
         raise InterpretError(f"{path} has no row below its header line.")
@@ -255,7 +256,6 @@ class _Pixels:
 
     codes: Any
     labels: Any
-    names: tuple[str, ...] = field(default=())
 
 
 def _images(c: DataConfig) -> Task:
@@ -283,7 +283,8 @@ def _images(c: DataConfig) -> Task:
     ]
     common: dict[str, Any] = {
         "name": c.data, "units": units, "class_names": names, "image": (height, width),
-        "seed": c.seed, "note": f"Pixels in {c.levels} grey levels.",
+        "seed": c.seed, "shares": [1 / len(names)] * len(names),
+        "note": f"Pixels in {c.levels} grey levels; classes taken as equally likely.",
     }  # fmt: skip
     if c.data == "digits":  # small: training and test images together, 40 % of them audited
         codes = np.concatenate([p.codes for p in parts])

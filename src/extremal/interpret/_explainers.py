@@ -43,11 +43,12 @@ def shown_by(
     labels: Int[np.ndarray, " n"],
     task: Task,
     k: int,
+    smallest: int = 1,
 ) -> Bool[np.ndarray, "n d"]:
     """Ask an explainer and check what it shows.
 
     Raises:
-        InterpretError: A mask has another shape, shows no unit, over k, or a hidden one; or a
+        InterpretError: A mask has another shape, shows too few or too many units, or a hidden one; or a
             stated value is not the row's.
     """
     given = explainer(codes, labels)
@@ -70,10 +71,10 @@ def shown_by(
             "the feature; a prover may choose what to show but not invent it."
         )
     size = mask.sum(1)
-    if len(mask) and not 1 <= size.min() <= size.max() <= k:
+    if len(mask) and not smallest <= size.min() <= size.max() <= k:
         raise InterpretError(
-            f"the explainer shows {size.min()} to {size.max()} units of a row; 1 to k={k} are "
-            "allowed. Choose another k, or let the explainer keep to it."
+            f"the explainer shows {size.min()} to {size.max()} units of a row; {smallest} to "
+            f"k={k} are allowed. Choose another k, or let the explainer keep to it."
         )
     if mask[:, list(task.hidden)].any():
         names = ", ".join(task.units[u].name for u in task.hidden)
@@ -127,9 +128,11 @@ class Rules:
         return chosen
 
 
-def index_sets(units: Int[np.ndarray, " s"], k: int) -> Iterator[Int[np.ndarray, " j"]]:
-    """Yield every set of 1 to k of the units, small ones first."""
-    for size in range(1, min(k, len(units)) + 1):
+def index_sets(
+    units: Int[np.ndarray, " s"], k: int, smallest: int = 1
+) -> Iterator[Int[np.ndarray, " j"]]:
+    """Yield every set of `smallest` to k of the units, small ones first."""
+    for size in range(smallest, min(k, len(units)) + 1):
         for chosen in itertools.combinations(units.tolist(), size):
             yield np.array(chosen)
 

@@ -22,7 +22,7 @@ KIND = "interpret/guarantee"
 VERSION = 1
 STRENGTH = "measured"
 CLAIM = (
-    "subject", "data", "note", "classes", "n", "units", "k", "confidence", "kappa", "alpha",
+    "subject", "data", "note", "classes", "n", "units", "smallest", "k", "confidence", "kappa", "alpha",
     "shift", "priors", "shares", "attacks", "counts", "limits", "bounds", "grid", "direct",
     "reference", "population", "deployment", "reader", "chance", "verdict", "tolerance",
     "audit_sha256",
@@ -131,7 +131,8 @@ def _arrays(claim: dict[str, Any], witness: dict[str, Any], folder: Path) -> Arr
         a[name] = tensors.array(file, entry, _TYPES[entry[0]])
     names = fields.items(claim, "classes")
     d, k, many = fields.natural(claim, "units"), fields.natural(claim, "k"), len(names)
-    if many < 2 or not 1 <= k <= d:
+    least = fields.natural(claim, "smallest")
+    if many < 2 or not 1 <= least <= k <= d:
         raise Rejected(f"{many} classes and {k} of {d} units are no audit.")
     n = len(a["labels"])
     width = (d + 7) // 8
@@ -157,12 +158,14 @@ def _arrays(claim: dict[str, Any], witness: dict[str, Any], folder: Path) -> Arr
     for name in ("merlin_mask", "morgana_mask", "catalogue_mask"):
         a[name] = _unpacked(name, a[name], d)
     shown = a["merlin_mask"].sum(-1)
-    if shown.size and (shown.min() < 1 or shown.max() > k):
-        raise Rejected(f"Merlin shows {shown.min()} to {shown.max()} units, not 1 to {k}.")
+    if shown.size and (shown.min() < least or shown.max() > k):
+        raise Rejected(f"Merlin shows {shown.min()} to {shown.max()} units, not {least} to {k}.")
     hers = a["morgana_mask"].sum(-1)
     fooled = a["fooled_by"] != 0
-    if (hers[fooled] < 1).any() or (hers[fooled] > k).any() or hers[~fooled].any():
-        raise Rejected(f"a mask of Morgana does not show 1 to {k} units where she succeeds alone.")
+    if (hers[fooled] < least).any() or (hers[fooled] > k).any() or hers[~fooled].any():
+        raise Rejected(
+            f"a mask of Morgana does not show {least} to {k} units where she succeeds alone."
+        )
     attacks = fields.items(claim, "attacks")
     if "replay" not in attacks or len(set(attacks)) != len(attacks):
         raise Rejected("replay is not among the attacks, or one is listed twice.")
