@@ -37,6 +37,7 @@ from extremal.lab import (
 from extremal.training import load_file, save_tensors
 
 from ._arthur import decided
+from ._baselines import gumbel_top_k
 from ._data import DataConfig, load_task
 from ._errors import InterpretError
 from ._losses import merlin_loss, morgana_loss, one_sided_losses
@@ -48,7 +49,7 @@ from ._trained import LEARNED, PROVERS, Trained, finished
 
 MORGANAS = ("pool", "frank-wolfe", "adam", "learned", "none")
 _STEPS = 300
-VARIANTS = ("continuous", "top-k", "soft-top-k")
+VARIANTS = ("continuous", "top-k", "soft-top-k", "gumbel")
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,10 @@ class TrainConfig(DataConfig):
     avoid_weight: float = 10.0
     """Weight of that penalty; it is per unit of mask."""
     variant: str = "top-k"
-    """What Arthur sees of a learned mask while it learns: continuous, top-k, soft-top-k."""
+    """What Arthur sees of a learned mask while it learns: continuous, top-k, soft-top-k, gumbel
+    (L2X)."""
+    frozen: bool = False
+    """Leave Arthur as he is after pretraining, on random masks alone (REAL-X)."""
     condition: str = "planes"
     """How a learned prover is told the class: planes, gate (of the bottleneck), none."""
     shared: bool = False
@@ -305,7 +309,8 @@ def _epoch(t: _Table, epoch: int) -> dict[str, Any]:
         if c.unmasked:
             whole = t.allowed.float().expand(len(rows), -1)
             loss = loss + c.unmasked * merlin_loss(t.arthur(x, whole), y).mean()
-        _step(t.optimizers["arthur"], loss)
+        if not c.frozen:
+            _step(t.optimizers["arthur"], loss)
         said += _tally(t, y, z, w, None if soft is None else t.arthur(x, soft))
     n = said[:, 0].clamp_min(1)
     rates = (said[:, 1:] / n[:, None]).tolist()
@@ -379,6 +384,9 @@ def _morgana_shows(
 def _relaxed(t: _Table, logits: Tensor, draw: torch.Generator) -> tuple[Tensor, Tensor]:
     """The relaxed mask, and what Arthur sees of it."""
     c = t.c
+    if c.variant == "gumbel":
+        soft = gumbel_top_k(logits.masked_fill(~t.allowed, -30.0), c.k, draw)
+        return soft, soft
     if c.variant == "soft-top-k":
         soft = soft_top_k(logits.masked_fill(~t.allowed, -30.0), c.k, t.allowed, draw)
         return soft, soft
