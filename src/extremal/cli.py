@@ -163,8 +163,8 @@ _PAPERS = {
     "interpret": (
         "Wäldchen, Sharma, Turan, Zimmer, Pokutta: Interpretability guarantees with Merlin-Arthur "
         "classifiers. AISTATS 2024, arXiv:2206.00759.",
-        "Wäldchen: Hardness of deceptive certificate selection. 2023, arXiv:2306.04505 (correlation "
-        "of features).",
+        "Wäldchen: Hardness of deceptive certificate selection. 2023, arXiv:2306.04505 "
+        "(correlation of features).",
         "Macdonald, Besançon, Pokutta: Interpretable neural networks with Frank-Wolfe: sparse "
         "relevance maps and relevance orderings. ICML 2022, arXiv:2110.08105 (FW-RDE).",
         "Chen, Song, Wainwright, Jordan: Learning to explain. ICML 2018 (L2X).",

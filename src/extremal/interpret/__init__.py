@@ -1,7 +1,7 @@
 """Merlin-Arthur classifiers: explanations with a guarantee, and an audit for everyone else's.
 
-`certify`, the data and the laboratory of finite games need no torch. The names in `_TORCH` come from
-files that import it, so they are fetched on first use.
+`certify`, the data and the laboratory of finite games need no torch. The names in `_TORCH` come
+from files that import it, so they are fetched on first use.
 """
 
 import importlib

@@ -5,7 +5,7 @@ or -1 (don't know) for each row, or scores (n, classes + 1) whose last column is
 """
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -17,6 +17,7 @@ DONT_KNOW = -1
 _DENSE = 1 << 21  # the largest table of counts that is indexed directly
 
 
+@runtime_checkable
 class Arthur(Protocol):
     """Anything that answers to features."""
 

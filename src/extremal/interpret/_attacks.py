@@ -1,11 +1,11 @@
 """Morgana: attacks that look for a feature of a row that makes Arthur name a wrong class.
 
-A `Siege` holds the audited rows and, for every row and class, which attacks reached it; attacks only
-add to it, so soundness never rises when one is added. `replay` is always run: a Morgana who merely
-repeats what convinced for another class makes alpha at least 1.
+A `Siege` holds the audited rows and, for every row and class, which attacks reached it; attacks
+only add to it, so soundness never rises when one is added. `replay` is always run: a Morgana who
+merely repeats what convinced for another class makes alpha at least 1.
 
-Every attack is targeted where that costs nothing (replay, exhaustive); the others look for any wrong
-class, and whichever class Arthur names is recorded.
+Every attack is targeted where that costs nothing (replay, exhaustive); the others look for any
+wrong class, and whichever class Arthur names is recorded.
 """
 
 from collections.abc import Callable, Sequence

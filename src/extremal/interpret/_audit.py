@@ -75,7 +75,7 @@ def check_terms(task: Task, terms: Terms) -> list[float]:
     check_size(terms.k, task)
     if not 1 <= terms.smallest <= terms.k:
         raise ValueError(
-            f"smallest={terms.smallest} units cannot be the fewest shown; choose 1 <= smallest <= k."
+            f"smallest={terms.smallest} units cannot be the fewest; choose 1 <= smallest <= k."
         )
     if not 0 <= terms.shift < 1:
         raise ValueError(

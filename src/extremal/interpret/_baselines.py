@@ -1,7 +1,7 @@
 """What others do, on the same terms: attributions of a network, FW-RDE, and EVAL-X.
 
-Attributions become explainers of equal size by `top_k`. Cooperative-only, L2X and REAL-X are games of
-`train` with other options; the documentation lists them.
+Attributions become explainers of equal size by `top_k`. Cooperative-only, L2X and REAL-X are games
+of `train` with other options; the documentation lists them.
 """
 
 from typing import Any
@@ -178,4 +178,3 @@ def gumbel_top_k(
     u = torch.rand(k, *logits.shape, generator=draw).clamp(1e-6, 1 - 1e-6).to(logits.device)
     noise = -torch.log(-torch.log(u))
     return torch.softmax((logits + noise) / temperature, -1).amax(0)
-

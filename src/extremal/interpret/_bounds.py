@@ -114,7 +114,8 @@ def information_bound(precision: float, shares: Sequence[float]) -> float:
         shares: Of the classes. Two classes use H_b, more use Fano's inequality.
 
     Returns:
-        H(class) minus the largest entropy left, at least 0.
+        H(class) minus the largest entropy left. With unequal shares it may be negative, and so may
+        the truth: what is shown can leave more doubt than there was, so it is not raised to 0.
 
     Example:
         >>> round(information_bound(0.950297, [0.5, 0.5]), 4)
@@ -123,7 +124,7 @@ def information_bound(precision: float, shares: Sequence[float]) -> float:
     n = len(shares)
     p = max(1 / n, min(1.0, precision))  # the entropy falls on [1/n, 1] only
     left = binary_entropy(p) + (1 - p) * math.log2(max(1, n - 1))
-    return max(0.0, entropy(shares) - left)
+    return entropy(shares) - left
 
 
 def chance(shares: Sequence[float]) -> float:

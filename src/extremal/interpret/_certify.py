@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -116,10 +116,10 @@ def certify(
 
     Raises:
         ValueError: An option is out of range, or a class has no audit row.
-        InterpretError: Arthur cannot say don't know, a prover invents values, or audit and reference
-            rows overlap.
-        TooFewSamples: Even a perfect audit of so few rows would be vacuous; the text says how many
-            are needed.
+        InterpretError: Arthur cannot say don't know, a prover invents values, or audit and
+            reference rows overlap.
+        TooFewSamples: Even a perfect audit of so few rows would be vacuous; the text says how
+            many are needed.
         OverBudget: An attack asked for by name needs more questions than `budget`.
 
     Example:
@@ -153,12 +153,12 @@ def certify(
     judge, shows, subject = _players(settings, arthur, explainer, run, task, k)
     smallest = settings.smallest or (k if task.image else 1)
     terms = Terms(
-        smallest, k, settings.confidence, settings.kappa, settings.alpha, settings.shift, settings.chunk,
-        settings.seed, settings.budget, settings.attacks,
+        smallest, k, settings.confidence, settings.kappa, settings.alpha, settings.shift,
+        settings.chunk, settings.seed, settings.budget, settings.attacks,
     )  # fmt: skip
     own: dict[str, Callable[[Siege], str]] = {}
     if hasattr(judge, "attacks"):
-        own = judge.attacks(settings.restarts, settings.seed)  # pyright: ignore
+        own = cast("Any", judge).attacks(settings.restarts, settings.seed)
     started = time.perf_counter()
     counted = audit(task, Asked(judge, task.classes), shows, terms, own, reader)
     ended = time.perf_counter()
@@ -232,8 +232,8 @@ def _refuse_data_options(settings: CertifyConfig) -> None:
     ]
     if given:
         raise ValueError(
-            f"a run brings its data, so {', '.join('--' + n for n in given)} would be ignored; leave "
-            "them out, or pass data= in Python."
+            f"a run brings its data, so {', '.join('--' + n for n in given)} would be ignored; "
+            "leave them out, or pass data= in Python."
         )
 
 

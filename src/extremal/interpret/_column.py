@@ -1,7 +1,7 @@
 """Hidden use of a column: the same audit with the column allowed, avoided by Merlin, and forbidden.
 
-If precision and bound hardly fall when nobody may show the column, the decision does not rest on it.
-If they fall when Merlin alone avoids it, his explanations hide what matters.
+If precision and bound hardly fall when nobody may show the column, the decision does not rest on
+it. If they fall when Merlin alone avoids it, his explanations hide what matters.
 """
 
 from collections.abc import Mapping

@@ -1,7 +1,7 @@
 """The verb `explain`: decide one unlabelled row and show why, or abstain.
 
-Merlin is run once for each class. If exactly one run convinces Arthur, the class is accepted with the
-feature that convinced; else the answer is an abstention, with the reason.
+Merlin is run once for each class. If exactly one run convinces Arthur, the class is accepted with
+the feature that convinced; else the answer is an abstention, with the reason.
 """
 
 from dataclasses import dataclass
@@ -147,9 +147,7 @@ def explain(
     index = Index(task.reference.codes, task.reference.labels, task.classes)
     counted = index.counts(masks[c : c + 1], rows[:1])[0]
     support, agrees = int(counted.sum()), int(counted[c])
-    low, high = precision_limits(
-        np.array([agrees]), np.array([support]), 1 - settings.confidence
-    )
+    low, high = precision_limits(np.array([agrees]), np.array([support]), 1 - settings.confidence)
     said = (
         f"{agrees} of {support} reference rows that contain it have the class"
         if support

@@ -7,7 +7,7 @@ states the values, which must be those of the row.
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -27,6 +27,7 @@ class Shown:
     codes: Int[np.ndarray, "n d"]
 
 
+@runtime_checkable
 class Explainer(Protocol):
     """Anything that selects features."""
 
@@ -48,8 +49,8 @@ def shown_by(
     """Ask an explainer and check what it shows.
 
     Raises:
-        InterpretError: A mask has another shape, shows too few or too many units, or a hidden one; or a
-            stated value is not the row's.
+        InterpretError: A mask has another shape, shows too few or too many units, or a hidden one; or
+            a stated value is not the row's.
     """
     given = explainer(codes, labels)
     mask = np.asarray(given.mask if isinstance(given, Shown) else given)

@@ -10,12 +10,11 @@ form is ours: one class against the rest, with the correlation of Merlin's own f
 """
 
 import itertools
-import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 from ._bounds import entropy, information_bound, main_bound
 from ._errors import InterpretError, OverBudget
@@ -388,8 +387,8 @@ class Game:
 def fish_and_fruit(m: int) -> Game:
     """Return the example of a large correlation: kappa is m.
 
-    Class 0 is one point with all m fruits and m points with one fish each; class 1 is one point with
-    all m fish and m points with one fruit each. Arthur takes fruit for class 1 and fish for class 0.
+    Class 0 is one point with all m fruits and m points with one fish each; class 1 is one point
+    with all m fish and m points with one fruit each. Arthur takes fruit for class 1, fish for 0.
 
     Example:
         >>> game = fish_and_fruit(6)
@@ -403,10 +402,10 @@ def fish_and_fruit(m: int) -> Game:
     for i in range(m):
         features["fruit", i] = frozenset({0, m + 2 + i})
         features["fish", i] = frozenset({m + 1, 1 + i})
-    merlin = (
-        ("fruit", 0), *(("fish", i) for i in range(m)), ("fish", 0), *(("fruit", i) for i in range(m)),
-    )  # fmt: skip
-    arthur = {name: int(name[0] == "fruit") for name in features}  # pyright: ignore
+    fish = [("fish", i) for i in range(m)]
+    fruit = [("fruit", i) for i in range(m)]
+    merlin = (("fruit", 0), *fish, ("fish", 0), *fruit)
+    arthur: dict[Name, int] = {**dict.fromkeys(fish, 0), **dict.fromkeys(fruit, 1)}
     return Game(
         (Fraction(1),) * (2 * m + 2), (0,) * (m + 1) + (1,) * (m + 1), features, merlin, arthur
     )
@@ -452,7 +451,7 @@ def cube(
         tuple(label(x) for x in points),
         features,
         tuple(merlin),
-        {name: arthur(*name) for name in features},  # pyright: ignore
+        {name: arthur(*cast("Any", name)) for name in features},
     )
 
 
@@ -470,8 +469,3 @@ def with_replay(game: Game) -> Game:
                 found = fits[0] if fits else found
         shown.append(found)
     return Game(game.weights, game.labels, game.features, game.merlin, game.arthur, tuple(shown))
-
-
-def bits(value: float) -> str:
-    """Write an amount of information."""
-    return f"{value:.4g} bit" if math.isfinite(value) else str(value)

@@ -35,9 +35,9 @@ def one_sided_losses(
 ) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"]]:
     """Return what Merlin and Morgana minimise when one class alone is argued for.
 
-    With s = sigmoid(z_target - z_dont_know), Merlin on members of the class and Morgana on all others
-    both minimise 1 - s; on the other rows each loss is 0. Arthur minimises Merlin's loss minus
-    gamma times Morgana's. Rejecting is don't know, so soundness means rejected.
+    With s = sigmoid(z_target - z_dont_know), Merlin on members of the class and Morgana on all
+    others both minimise 1 - s; on the other rows each loss is 0. Arthur minimises Merlin's loss
+    minus gamma times Morgana's. Rejecting is don't know, so soundness means rejected.
     """
     refused = 1 - torch.sigmoid(z[:, target] - z[:, -1])
     member = labels == target

@@ -5,6 +5,7 @@ A network gives one number a unit; sigmoid and scaling make it a relaxed mask of
 and doubles. Widths of the full U-Net: 64, 128, 256, 512, 512.
 """
 
+import itertools
 import math
 from typing import Any
 
@@ -57,7 +58,7 @@ class MaskUNet(nn.Module):
         sizes = sizes[: depth + 1]
         told = task.classes if condition == "planes" else 0
         self.down = nn.ModuleList([_double(1 + told, sizes[0])])
-        for a, b in zip(sizes, sizes[1:], strict=False):
+        for a, b in itertools.pairwise(sizes):
             self.down.append(_double(a, b))
         self.up = nn.ModuleList(
             [_double(a + b, b) for a, b in reversed(list(zip(sizes[1:], sizes, strict=False)))]

@@ -49,7 +49,8 @@ class Encoder(nn.Module):
         """Return what the network sees of masked rows: (B, 2, h, w) or (B, 1, 1, w + d)."""
         if self.image:
             return torch.stack([values * mask, mask], 1).unflatten(2, self.image)
-        seen = torch.cat([values * mask[:, self.expand], mask], 1)  # pyright: ignore
+        expand: Any = self.expand
+        seen = torch.cat([values * mask[:, expand], mask], 1)
         return seen[:, None, None]
 
 
@@ -75,8 +76,8 @@ class ArthurNet(nn.Module):
     ) -> Float[Tensor, "B J c"]:
         """Return the scores of every row under every mask.
 
-        Cost: for an `mlp` on images the first layer reads only the k shown pixels, a k/d part of the
-        dense product, which is most of the work; else B J forward passes.
+        Cost: for an `mlp` on images the first layer reads only the k shown pixels, a k/d part of
+        the dense product, which is most of the work; else B J forward passes.
         """
         b, j = len(values), len(masks)
         layers = list(self.body.children()) if isinstance(self.body, nn.Sequential) else []

@@ -1,5 +1,7 @@
 """Pictures of an audit: masks, rates under each attack, and the bound against its assumptions."""
 
+from typing import Any
+
 import numpy as np
 
 from extremal.lab import PALETTE, Picture, figure_bytes, new_figure
@@ -106,12 +108,12 @@ def grid_picture(found: Audit) -> Picture:
         panels[row][0].set_ylabel(name, fontsize=10)
     return Picture(
         figure_bytes(figure, "png"),
-        "Audited images; the pixels that Merlin (blue) and Morgana (orange) show, dark where ink is "
-        "and light where there is none, and what Arthur says to them.",
+        "Audited images; the pixels that Merlin (blue) and Morgana (orange) show, dark where ink "
+        "is and light where there is none, and what Arthur says to them.",
     )
 
 
-def _cover(axes, mask, image, colour: str) -> None:  # pyright: ignore
+def _cover(axes: Any, mask: Any, image: Any, colour: str) -> None:
     """Colour the shown pixels, dark for ink and light for blank."""
     from matplotlib.colors import to_rgb
 

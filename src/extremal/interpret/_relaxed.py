@@ -3,7 +3,8 @@
 All rows and restarts are one batch; losses are summed, so that each row has its own gradient, and a
 row that stops improving is taken out of the batch.
 
-Notation: s in C = {0 <= s <= 1, sum s <= k} (`frankwolfe.UnitHypersimplex`), m the averaged gradient.
+Notation: s in C = {0 <= s <= 1, sum s <= k} (`frankwolfe.UnitHypersimplex`), m the averaged
+gradient.
 """
 
 from collections.abc import Callable

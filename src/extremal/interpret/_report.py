@@ -28,10 +28,11 @@ def report(found: Audit) -> Path | None:
         Text("\n".join(found.sentences())),
         Text("What was done", heading=True),
         Text(
-            "Merlin, the explainer, shows Arthur, the classifier, a small part of each input; Arthur "
-            "names a class or says that he does not know. Morgana shows parts of the same inputs and "
-            "tries to make him name a wrong class. If Merlin mostly convinces and Morgana mostly "
-            "fails, what Merlin shows must be rare in other classes; the theorem says how rare."
+            "Merlin, the explainer, shows Arthur, the classifier, a small part of each input; "
+            "Arthur names a class or says that he does not know. Morgana shows parts of the same "
+            "inputs and tries to make him name a wrong class. If Merlin mostly convinces and "
+            "Morgana mostly fails, what Merlin shows must be rare in other classes; the theorem "
+            "says how rare."
         ),
         rates,
         _by_class(found),

@@ -115,8 +115,8 @@ class Audit:
         percent = f"{100 * t.confidence:g} %"
         if self.verdict == "certified":
             first = (
-                f"CERTIFIED: on average at least {100 * self.bound:.1f} % of the inputs that contain "
-                f"what Merlin shows have the class it is shown for (confidence {percent}; showing "
+                f"CERTIFIED: on average at least {100 * self.bound:.1f} % of the inputs that "
+                f"contain what Merlin shows have the class it is shown for (confidence {percent}; showing "
                 f"nothing gives {100 * n['chance']:.1f} %). This holds if kappa <= {t.kappa:g} and "
                 f"alpha >= {t.alpha:g}."
             )
@@ -148,8 +148,8 @@ class Audit:
         else:
             said.append(
                 f"Measured over {reference['n']:,} reference rows the precision is "
-                f"{100 * reference['precision']:.1f} %, with {reference['support']:.1f} matching rows "
-                f"on average; {reference['no_evidence']} of {sum(n['n'])} features match none."
+                f"{100 * reference['precision']:.1f} %, with {reference['support']:.1f} matching "
+                f"rows on average; {reference['no_evidence']} of {sum(n['n'])} features match none."
             )
         return said
 

@@ -9,6 +9,7 @@ shows, `reference` to measure precision, `audit` to count on. Only the last deci
 """
 
 import hashlib
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -350,7 +351,7 @@ def bin_columns(
         edges = edges[edges < fit_on[:, j].max()]
         codes[:, j] = np.searchsorted(edges, values[:, j], side="left")
         text = [f"{e:.4g}" for e in edges]
-        inner = [f"{a} to {b}" for a, b in zip(text, text[1:], strict=False)]
+        inner = [f"{a} to {b}" for a, b in itertools.pairwise(text)]
         levels = (f"<= {text[0]}", *inner, f"> {text[-1]}") if text else ("any",)
         units.append(Unit(name, levels))
     return codes, units

@@ -5,9 +5,9 @@ L_M + gamma L_Morgana. Provers that solve (Frank-Wolfe, Adam) do so against the 
 provers that learn take their own steps on the relaxed mask first. Arthur is in evaluation mode
 throughout the game.
 
-The default Morgana is the worst of Merlin's masks of the batch and random ones. A learned Morgana is
-weaker than she looks: Arthur and Merlin then agree on codes that she does not find, and the audit
-finds them at once. Source: arXiv:2206.00759; the pool is ours.
+The default Morgana is the worst of Merlin's masks of the batch and random ones. A learned Morgana
+is weaker than she looks: Arthur and Merlin then agree on codes that she does not find, and the
+audit finds them at once. Source: arXiv:2206.00759; the pool is ours.
 """
 
 import itertools
@@ -180,8 +180,8 @@ def _check(c: TrainConfig) -> None:
         raise ValueError("epochs, batch_size and iterations are at least 1, pretrain and pool 0.")
     if c.morgana == "learned" and c.prover not in LEARNED:
         raise ValueError(
-            f"morgana=learned has the form of Merlin's network, but the prover {c.prover} has none; "
-            f"choose a prover of {', '.join(LEARNED)}, or another morgana."
+            f"morgana=learned has the form of Merlin's network, but the prover {c.prover} has "
+            f"none; choose a prover of {', '.join(LEARNED)}, or another morgana."
         )
     if c.shared and c.morgana != "learned":
         raise ValueError("shared=True needs two learned provers; choose morgana=learned too.")
@@ -369,9 +369,8 @@ def _morgana_shows(
     for _ in range(c.steps_morgana):
         soft, seen = _relaxed(t, t.morgana(x, y, prover), draw)
         z = t.arthur(x, seen)
-        if t.target is None:
-            loss = -morgana_loss(z, y)
-        else:
+        loss = -morgana_loss(z, y)
+        if t.target is not None:
             loss = one_sided_losses(z, y, t.target)[1]
         # Her penalties pull the same way as Merlin's: she minimises the negated game loss.
         loss = loss + shaped(soft, c.l1, c.l2, c.tv, t.task.image)

@@ -66,7 +66,8 @@ class Trained:
                 for c, name in enumerate(self.task.class_names)
             ],
             title=f"{len(self.history)} epochs on the training rows in {self.seconds:.1f} s; "
-            f"only an audit says what this is worth: extremal interpret certify {self.path or 'RUN'}",
+            "only an audit says what this is worth: extremal interpret certify "
+            f"{self.path or 'RUN'}",
         )  # fmt: skip
 
     def as_json(self) -> dict[str, Any]:

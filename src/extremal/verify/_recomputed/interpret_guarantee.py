@@ -4,7 +4,7 @@ Establishes: counts, limits, bounds, verdict and every precision follow from the
 answers and codes; Morgana replayed everything that convinced.
 Does not say: that the answers were honestly taken, or that no stronger Morgana exists.
 
-Notation: C classes, n rows, d units, l a class; e_c, e_s errors of completeness and soundness.
+Notation: C classes, n rows, d units; e_c, e_s errors of completeness and soundness.
 """
 
 import math
@@ -22,8 +22,8 @@ KIND = "interpret/guarantee"
 VERSION = 1
 STRENGTH = "measured"
 CLAIM = (
-    "subject", "data", "note", "classes", "n", "units", "smallest", "k", "confidence", "kappa", "alpha",
-    "shift", "priors", "shares", "attacks", "counts", "limits", "bounds", "grid", "direct",
+    "subject", "data", "note", "classes", "n", "units", "smallest", "k", "confidence", "kappa",
+    "alpha", "shift", "priors", "shares", "attacks", "counts", "limits", "bounds", "grid", "direct",
     "reference", "population", "deployment", "reader", "chance", "verdict", "tolerance",
     "audit_sha256",
 )  # fmt: skip
@@ -208,12 +208,12 @@ def _replayed(claim: dict[str, Any], a: Arrays) -> None:
     codes = np.concatenate([a["codes"][hit].astype(np.int64), a["catalogue_codes"]])
     classes = np.concatenate([a["labels"][hit], a["catalogue_class"]])
     for i in _distinct_of_class(masks, codes, classes):
-        l = int(classes[i])
-        rows = _contains(a["codes"], masks[i], codes[i]) & (a["labels"] != l)
-        if (a["fooled_by"][rows, l] & bit == 0).any():
+        klass = int(classes[i])
+        rows = _contains(a["codes"], masks[i], codes[i]) & (a["labels"] != klass)
+        if (a["fooled_by"][rows, klass] & bit == 0).any():
             raise Rejected(
-                f"a row contains a feature that convinced Arthur of class {l}, but does not count "
-                "as fooled by replay."
+                f"a row contains a feature that convinced Arthur of class {klass}, but does not "
+                "count as fooled by replay."
             )
     inside = np.zeros(len(a["labels"]), bool)
     known = {
@@ -241,10 +241,10 @@ def _counts(a: Arrays, many: int) -> dict[str, list[int]]:
     failed = a["merlin_answer"] != labels
     strict = failed | (a["in_catalogue"] == 0)
     return {
-        "merlin_failures": [int((failed & (labels == l)).sum()) for l in range(many)],
-        "strict_failures": [int((strict & (labels == l)).sum()) for l in range(many)],
-        "fooled": [int((fooled[:, l] & (labels != l)).sum()) for l in range(many)],
-        "fooled_any": [int(fooled[labels == l].any(1).sum()) for l in range(many)],
+        "merlin_failures": [int((failed & (labels == klass)).sum()) for klass in range(many)],
+        "strict_failures": [int((strict & (labels == klass)).sum()) for klass in range(many)],
+        "fooled": [int((fooled[:, klass] & (labels != klass)).sum()) for klass in range(many)],
+        "fooled_any": [int(fooled[labels == klass].any(1).sum()) for klass in range(many)],
     }
 
 
@@ -300,7 +300,7 @@ def _bounds(
         main = _main(limits, shares, kappa, alpha, size, two)
     each = _each(limits["completeness_error"], limits["soundness_error"], low, kappa, alpha)
     strict = None
-    if any(claim["counts"]["strict_failures"][l] < m for l, m in enumerate(size)):
+    if any(claim["counts"]["strict_failures"][klass] < m for klass, m in enumerate(size)):
         strict = _each(
             limits["strict_completeness_error"], limits["soundness_error"], low, kappa, 1.0
         )
@@ -313,7 +313,7 @@ def _bounds(
     whole = -math.fsum(s * math.log2(s) for s in shares)
     return {
         "main": main, "per_class": each, "strict": strict, "certified": certified,
-        "information": max(0.0, whole - left),
+        "information": whole - left,
     }  # fmt: skip
 
 
@@ -398,8 +398,12 @@ def _reference(claim: dict[str, Any], a: Arrays, delta: float, same: _Same) -> N
         if not ((limit > 0) & (limit < 1))[~end].all():
             raise Rejected("a limit of an explanation lies outside (0, 1).")
         # P(Bin(m, low) >= s) = delta / 2
-        tail = incomplete_beta(successes[~end], (m - successes + 1)[~end], limit[~end])
-        if tail.size and np.abs(tail - delta / 2).max() > 1e-8:
+        triples = {
+            (int(h), int(t), float(v))
+            for h, t, v in zip(successes[~end], m[~end], limit[~end], strict=True)
+        }
+        tails = [incomplete_beta(h, t - h + 1, v) for h, t, v in triples]
+        if any(abs(tail - delta / 2) > 1e-8 for tail in tails):
             raise Rejected("a limit of an explanation is not that of Clopper and Pearson.")
     seen = m > 0
     shares = counted[seen] / m[seen, None]
@@ -426,15 +430,15 @@ def _population(a: Arrays, size: list[int]) -> dict[str, Any]:
         by_class[j] = np.bincount(labels[rows], minlength=many)
     precision = (by_class[which][np.arange(n), labels] / by_class[which].sum(1)).mean()
     fooled = a["fooled_by"] != 0
-    for l in range(many):
-        used = sorted(set(which[hit & (labels == l)].tolist()))
-        own, share = labels == l, size[l] / n
+    for klass in range(many):
+        used = sorted(set(which[hit & (labels == klass)].tolist()))
+        own, share = labels == klass, size[klass] / n
         e_c = 1 - float(hit[own].mean())
-        terms.append((e_c, float(fooled[~own, l].mean())))
+        terms.append((e_c, float(fooled[~own, klass].mean())))
         reached = np.zeros(n, bool)
         best = np.zeros(n)
         for j in used:
-            ratio = (by_class[j].sum() - by_class[j, l]) / by_class[j, l]
+            ratio = (by_class[j].sum() - by_class[j, klass]) / by_class[j, klass]
             reached |= rows_of[j]
             best = np.where(rows_of[j], np.maximum(best, ratio), best)
         outside = int((reached & ~own).sum())
@@ -444,11 +448,11 @@ def _population(a: Arrays, size: list[int]) -> dict[str, Any]:
             continue
         mine = int((reached & own).sum())
         if outside:
-            hers = (fooled[:, l] & reached & ~own).sum() / outside
+            hers = (fooled[:, klass] & reached & ~own).sum() / outside
             rates.append(float(hers / ((hit & own & reached).sum() / mine)))
-        rho = (outside / (n - size[l])) / (mine / size[l])
+        rho = (outside / (n - size[klass])) / (mine / size[klass])
         r = (1 - share) / share * kappa * rho
-        total += share * (1 - e_c - mine / size[l] * r / (1 + r))
+        total += share * (1 - e_c - mine / size[klass] * r / (1 + r))
     return {
         "precision": float(precision),
         "completeness_error": [t[0] for t in terms],
@@ -462,9 +466,11 @@ def _population(a: Arrays, size: list[int]) -> dict[str, Any]:
 def _deployment(a: Arrays, many: int) -> dict[str, list[int]]:
     labels, given = a["labels"], a["deployed"]
     return {
-        "right": [int((given == l)[labels == l].sum()) for l in range(many)],
-        "wrong": [int(((given != l) & (given >= 0))[labels == l].sum()) for l in range(many)],
-        "abstained": [int((given < 0)[labels == l].sum()) for l in range(many)],
+        "right": [int((given == klass)[labels == klass].sum()) for klass in range(many)],
+        "wrong": [
+            int(((given != klass) & (given >= 0))[labels == klass].sum()) for klass in range(many)
+        ],
+        "abstained": [int((given < 0)[labels == klass].sum()) for klass in range(many)],
     }
 
 
@@ -494,39 +500,31 @@ def lower(s: int, n: int, delta: float) -> float:
 def _root(a: int, b: int, level: float) -> float:
     """The x with I_x(a, b) = level."""
     low, high = 0.0, 1.0
-    for _ in range(200):
+    for _ in range(100):
         middle = (low + high) / 2
-        value = incomplete_beta(np.array([a]), np.array([b]), np.array([middle]))[0]
-        low, high = (middle, high) if value < level else (low, middle)
+        if middle in (low, high):
+            break
+        low, high = (middle, high) if incomplete_beta(a, b, middle) < level else (low, middle)
     return (low + high) / 2
 
 
-def incomplete_beta(a: np.ndarray, b: np.ndarray, x: np.ndarray) -> np.ndarray:
+def incomplete_beta(a: int, b: int, x: float) -> float:
     """I_x(a, b) by Lentz' evaluation of its continued fraction (Abramowitz and Stegun 26.5.8)."""
-    if not len(a):
-        return np.zeros(0)
-    a, b, x = (np.asarray(v, np.float64) for v in (a, b, x))
-    swap = x > (a + 1) / (a + b + 2)  # the fraction converges fast below the mean
-    a, b, y = np.where(swap, b, a), np.where(swap, a, b), np.where(swap, 1 - x, x)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        front = np.array(
-            [
-                math.lgamma(p + q) - math.lgamma(p) - math.lgamma(q)
-                for p, q in zip(a, b, strict=True)
-            ]
-        )
-        front = np.exp(front + a * np.log(y) + b * np.log1p(-y)) / a
-        c = np.ones_like(y)
-        d = 1 / (1 - (a + b) * y / (a + 1))
-        h = d.copy()
-        for m in range(1, 2000):
-            for t in (
-                m * (b - m) * y / ((a + 2 * m - 1) * (a + 2 * m)),
-                -(a + m) * (a + b + m) * y / ((a + 2 * m) * (a + 2 * m + 1)),
-            ):
-                d, c = 1 / (1 + t * d), 1 + t / c
-                h = h * d * c
-            if np.nanmax(np.abs(d * c - 1)) < 1e-15:
-                break
-    found = np.where((y <= 0) | (y >= 1), (y >= 1).astype(float), front * h)
-    return np.where(swap, 1 - found, found)
+    if x <= 0 or x >= 1:
+        return float(x >= 1)
+    if x > (a + 1) / (a + b + 2):  # the fraction converges fast below the mean
+        return 1 - incomplete_beta(b, a, 1 - x)
+    front = math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b)
+    front = math.exp(front + a * math.log(x) + b * math.log1p(-x)) / a
+    c, d = 1.0, 1 / (1 - (a + b) * x / (a + 1))
+    h = d
+    for m in range(1, 10_000):
+        t = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
+        d, c = 1 / (1 + t * d), 1 + t / c
+        h *= d * c
+        t = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
+        d, c = 1 / (1 + t * d), 1 + t / c
+        h *= d * c
+        if abs(d * c - 1) < 1e-15:
+            break
+    return front * h
