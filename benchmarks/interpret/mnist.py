@@ -7,8 +7,8 @@ Expect:   Without Morgana completeness stays high while the bound falls; the bou
 Fairness: digits 3 and 8; the same splits, audit rows and attacks. A peer explains a network of the
           same form that was trained on whole images; its k highest pixels are judged by the same
           Arthur as Merlin's (k pixels, gamma 2), and by the same attacks, replay of its own
-          features included. Peers run on fewer rows, because LIME takes a second an image; ours is repeated
-          on the same rows.
+          features included. Peers run on fewer rows, because LIME is slow; ours is repeated on the
+          same rows.
 """
 
 import time

@@ -5,8 +5,11 @@ Expect:   precision counting 12k x 12k x 784 as matrix products <= 10 s, as bit 
           the certificate of 2,000 points after the attacks <= 1 s; a digits game <= 20 s; Adult,
           k = 3, exhaustive, <= 10 s.
 Fairness: random binary rows with 32 of 784 units shown; both ways give the same counts (asserted).
+          The machine did other work beside most runs, so the least time and the CPU seconds of the
+          process, which include making the data, are shown too.
 """
 
+import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,7 +112,9 @@ def measure(part: str, options: Options) -> dict[str, float]:
 def main(options: Options) -> None:
     """Measure every part and append a record for each."""
     for part in options.parts:
+        begun = time.process_time()
         samples = measure(part, options)
+        samples["cpu_seconds"] = time.process_time() - begun
         append_record(
             options.out,
             question="How long do the parts of an audit and a game take?",
@@ -134,12 +139,21 @@ _SAID = {
 def table(records: list[dict[str, Any]]) -> Table:
     """Return the best time of each part, and how often it was measured."""
     groups: dict[str, list[float]] = {}
+    used: dict[str, list[float]] = {}
     for r in records:
-        groups.setdefault(r["configuration"]["part"], []).append(r["samples"]["seconds"])
+        part = r["configuration"]["part"]
+        groups.setdefault(part, []).append(r["samples"]["seconds"])
+        used.setdefault(part, []).append(r["samples"].get("cpu_seconds", math.inf))
     return Table(
-        ["part", "runs", "seconds, least", "seconds, most", "wanted at most"],
         [
-            [_SAID[p][0], len(groups[p]), min(groups[p]), max(groups[p]), _SAID[p][1]]
+            "part", "runs", "seconds, least", "seconds, most", "CPU seconds with setup, least",
+            "wanted at most",
+        ],
+        [
+            [
+                _SAID[p][0], len(groups[p]), min(groups[p]), max(groups[p]),
+                min(used[p]) if min(used[p]) < math.inf else None, _SAID[p][1],
+            ]
             for p in PARTS
             if p in groups
         ],

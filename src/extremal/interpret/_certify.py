@@ -84,7 +84,7 @@ class CertifyConfig(DataConfig):
 def certify(
     arthur: "Arthur | Trained | Path | str | None" = None,
     explainer: Explainer | None = None,
-    data: Task | None = None,
+    data: Task | str | None = None,
     *,
     config: CertifyConfig | None = None,
     out: str | Path | None = None,
@@ -103,7 +103,7 @@ def certify(
         arthur: A run of `train` (folder or object), or any function of codes and masks; by default
             the `classifier` option.
         explainer: Any function of codes and classes to masks; by default the `explainer` option.
-        data: The task; by default the run's, or the `data` option's.
+        data: A task, or the name of one (the `data` option); by default the run's.
         config: All options at once; or give any of its fields as keywords.
         out: Run folder for certificate, report and pictures; of a run by default the run itself.
         resume: Return the finished audit in `out`.
@@ -123,13 +123,15 @@ def certify(
         OverBudget: An attack asked for by name needs more questions than `budget`.
 
     Example:
-        >>> found = certify(data=load_task(data="monks"), k=2)
+        >>> found = certify(data="monks", k=3)
         >>> found.verdict, found.numbers["attacks"]
         ('certified', ['replay', 'exhaustive'])
 
     Cost: replay and counting take under a second for 2,000 rows; `exhaustive` looks at every set of
     at most k units, networks cost a forward pass a question.
     """
+    if isinstance(data, str):
+        options["data"], data = data, None
     settings = resolve(CertifyConfig, config, options)
     begun = time.perf_counter()
     run: Any = None

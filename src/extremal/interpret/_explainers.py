@@ -49,8 +49,8 @@ def shown_by(
     """Ask an explainer and check what it shows.
 
     Raises:
-        InterpretError: A mask has another shape, shows too few or too many units, or a hidden one; or
-            a stated value is not the row's.
+        InterpretError: A mask has another shape, shows too few or too many units, or a hidden
+            one; or a stated value is not the row's.
     """
     given = explainer(codes, labels)
     mask = np.asarray(given.mask if isinstance(given, Shown) else given)

@@ -116,8 +116,8 @@ class Audit:
         if self.verdict == "certified":
             first = (
                 f"CERTIFIED: on average at least {100 * self.bound:.1f} % of the inputs that "
-                f"contain what Merlin shows have the class it is shown for (confidence {percent}; showing "
-                f"nothing gives {100 * n['chance']:.1f} %). This holds if kappa <= {t.kappa:g} and "
+                f"contain what Merlin shows have the class it is shown for (confidence {percent}; "
+                f"showing nothing gives {100 * n['chance']:.1f} %). This holds if kappa <= {t.kappa:g} and "
                 f"alpha >= {t.alpha:g}."
             )
         else:

@@ -121,7 +121,7 @@ class TrainConfig(DataConfig):
 
 @command(options=TrainConfig)
 def train(
-    data: Task | None = None,
+    data: Task | str | None = None,
     *,
     config: TrainConfig | None = None,
     out: str | Path | None = None,
@@ -132,7 +132,7 @@ def train(
     """Train a Merlin-Arthur classifier.
 
     Args:
-        data: A task of your own; by default the `data` option's.
+        data: A task of your own, or the name of one (the `data` option).
         config: All options at once; or give any of its fields as keywords.
         out: Run folder; an interrupted run goes on after its last epoch with `resume`.
         resume: Continue the run in `out`, to the same result.
@@ -148,6 +148,8 @@ def train(
     Cost: an epoch is a forward and backward pass of Arthur a row, one prover step, and for the pool
     a forward pass a row and mask, of whose first layer only the k shown pixels are computed.
     """
+    if isinstance(data, str):
+        options["data"], data = data, None
     settings = resolve(TrainConfig, config, options)
     _check(settings)
     task = data if data is not None else load_task(
