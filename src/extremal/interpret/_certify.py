@@ -83,7 +83,7 @@ class CertifyConfig(DataConfig):
 @command(options=CertifyConfig, inputs=("run?",))
 def certify(
     arthur: "Arthur | Trained | Path | str | None" = None,
-    explainer: Explainer | None = None,
+    explainer: Explainer | str | None = None,
     data: Task | str | None = None,
     *,
     config: CertifyConfig | None = None,
@@ -102,7 +102,7 @@ def certify(
     Args:
         arthur: A run of `train` (folder or object), or any function of codes and masks; by default
             the `classifier` option.
-        explainer: Any function of codes and classes to masks; by default the `explainer` option.
+        explainer: Any function of codes and classes to masks, or a name (the `explainer` option).
         data: A task, or the name of one (the `data` option); by default the run's.
         config: All options at once; or give any of its fields as keywords.
         out: Run folder for certificate, report and pictures; of a run by default the run itself.
@@ -132,6 +132,8 @@ def certify(
     """
     if isinstance(data, str):
         options["data"], data = data, None
+    if isinstance(explainer, str):
+        options["explainer"], explainer = explainer, None
     settings = resolve(CertifyConfig, config, options)
     begun = time.perf_counter()
     run: Any = None
@@ -150,10 +152,10 @@ def certify(
         task = task.relabelled(imported(settings.labels, "black box"))
     if settings.samples is not None:
         task = task.sampled(settings.samples)
-    k = settings.k or (run.config.k if run is not None else _K)
+    k = settings.k if settings.k is not None else run.config.k if run is not None else _K
     check_size(k, task)
     judge, shows, subject = _players(settings, arthur, explainer, run, task, k)
-    smallest = settings.smallest or (k if task.image else 1)
+    smallest = settings.smallest if settings.smallest is not None else k if task.image else 1
     terms = Terms(
         smallest, k, settings.confidence, settings.kappa, settings.alpha, settings.shift,
         settings.chunk, settings.seed, settings.budget, settings.attacks,

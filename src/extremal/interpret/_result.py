@@ -117,8 +117,8 @@ class Audit:
             first = (
                 f"CERTIFIED: on average at least {100 * self.bound:.1f} % of the inputs that "
                 f"contain what Merlin shows have the class it is shown for (confidence {percent}; "
-                f"showing nothing gives {100 * n['chance']:.1f} %). This holds if kappa <= {t.kappa:g} and "
-                f"alpha >= {t.alpha:g}."
+                f"showing nothing gives {100 * n['chance']:.1f} %). This holds if kappa <= "
+                f"{t.kappa:g} and alpha >= {t.alpha:g}."
             )
         else:
             first = (

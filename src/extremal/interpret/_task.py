@@ -16,7 +16,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 
 from extremal.lab import generator
 
@@ -204,13 +204,13 @@ class Task:
 
 
 def make_task(
-    codes: Int[np.ndarray, "n d"],
+    codes: Shaped[np.ndarray, "n d"],
     labels: Int[np.ndarray, " n"],
     *,
     name: str,
     units: Sequence[Unit] | None = None,
     class_names: Sequence[str] | None = None,
-    audit: tuple[Int[np.ndarray, "m d"], Int[np.ndarray, " m"]] | float = 0.4,
+    audit: tuple[Shaped[np.ndarray, "m d"], Int[np.ndarray, " m"]] | float = 0.4,
     catalogue: float = 0.15,
     reference: float = 0.25,
     shares: Sequence[float] | None = None,
@@ -221,7 +221,7 @@ def make_task(
     """Make a task from arrays of codes.
 
     Args:
-        codes: Whole numbers from 0; bin quantities first (`bin_columns`).
+        codes: Whole numbers from 0, of any type; bin quantities first (`bin_columns`).
         labels: Classes from 0.
         name: Of the data.
         units: Names and levels; by default numbers.

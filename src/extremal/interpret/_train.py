@@ -514,7 +514,7 @@ def _restore(run: Run, t: _Table) -> tuple[int, list[dict[str, Any]]]:
     file = run.path / "checkpoints" / f"{done:05d}.safetensors"
     if not file.is_file():
         raise InterpretError(f"{file} is missing, so the run cannot go on; use --force.")
-    tensors = load_file(file)
+    tensors, _ = load_file(file)
     for name, net in (("arthur", t.arthur), ("merlin", t.merlin), ("morgana", t.morgana)):
         if net is not None and not (name == "morgana" and net is t.merlin):
             prefix = f"{name}."

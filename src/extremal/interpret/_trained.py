@@ -173,7 +173,7 @@ def load_trained(path: Path) -> Trained:
             f"the data {config.data} are not those that {path} was trained on, so training and "
             "audit rows would mix; give the old data, or train again."
         )
-    tensors = load_file(file)
+    tensors, _ = load_file(file)
 
     def filled(net: Any, name: str) -> Any:
         prefix = f"{name}."
