@@ -73,6 +73,14 @@ AREAS: dict[str, tuple[str, dict[str, str]]] = {
             "bench": "measure how proofs are found on sums of squares with a known basis",
         },
     ),
+    "interpret": (
+        "explanations with a guarantee, and an audit of any explainer",
+        {
+            "train": "train a Merlin-Arthur classifier",
+            "explain": "decide one row and show why, or abstain",
+            "certify": "attack a classifier and bound what its explanations are worth",
+        },
+    ),
     "tcurves": (
         "real curves patched from triangulations: schemes, exact census, search",
         {
@@ -207,6 +215,22 @@ _PAPERS = {
         "1993 (constraints).",
         "Scheiderer: Sums of squares of polynomials with rational coefficients. J. Eur. Math. "
         "Soc. 18, 2016 (real squares without rational ones).",
+    ),
+    "interpret": (
+        "Wäldchen, Sharma, Turan, Zimmer, Pokutta: Interpretability guarantees with Merlin-Arthur "
+        "classifiers. AISTATS 2024, arXiv:2206.00759.",
+        "Wäldchen: Hardness of deceptive certificate selection. 2023, arXiv:2306.04505 "
+        "(correlation of features).",
+        "Macdonald, Besançon, Pokutta: Interpretable neural networks with Frank-Wolfe: sparse "
+        "relevance maps and relevance orderings. ICML 2022, arXiv:2110.08105 (FW-RDE).",
+        "Chen, Song, Wainwright, Jordan: Learning to explain. ICML 2018 (L2X).",
+        "Jethani, Sudarshan, Aphinyanaphongs, Ranganath: Have we learned to explain? AISTATS 2021 "
+        "(REAL-X, EVAL-X).",
+        "Dabkowski, Gal: Real time image saliency for black box classifiers. NeurIPS 2017 (gate).",
+        "Sundararajan, Taly, Yan: Axiomatic attribution for deep networks. ICML 2017 (integrated "
+        "gradients).",
+        "Clopper, Pearson: The use of confidence or fiducial limits illustrated in the case of the "
+        "binomial. Biometrika 26, 1934.",
     ),
     "tcurves": (
         "Geiselmann, Joswig, Kastner, Mundinger, Pokutta, Spiegel, Wack, Zimmer: Fast isotopy "

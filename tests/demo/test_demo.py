@@ -19,6 +19,7 @@ def test_the_tour_verifies_and_is_refused_a_second_time(tmp_path, capsys):
         "frankwolfe",
         "compression",
         "llm",
+        "interpret",
         "flows",
         "sos",
         "tcurves",

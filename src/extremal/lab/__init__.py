@@ -12,6 +12,7 @@ from ._errors import (
 )
 from ._executor import Executor, Outcome, executor
 from ._files import atomic_path, atomic_write, sha256_file
+from ._imported import imported
 from ._measured import accuracy_part, describe, seeds_part, timing_part, wilson
 from ._plain import from_plain, resolve, to_plain
 from ._plots import PALETTE, figure_bytes, new_figure
@@ -59,6 +60,7 @@ __all__ = [
     "figure_bytes",
     "from_plain",
     "generator",
+    "imported",
     "machine",
     "new_figure",
     "progress",

@@ -24,6 +24,7 @@ KINDS: dict[tuple[str, int], str] = {
     ("compression/model", 1): "_recomputed.compression_model",
     ("flows/nash", 1): "_proved.flows_nash",
     ("frankwolfe/optimum", 1): "_recomputed.frankwolfe_optimum",
+    ("interpret/guarantee", 1): "_recomputed.interpret_guarantee",
     ("lab/measured", 1): "_recomputed.lab_measured",
     ("llm/model", 1): "_recomputed.llm_model",
     ("pruning/model", 1): "_recomputed.pruning_model",
