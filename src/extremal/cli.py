@@ -447,7 +447,10 @@ def _help() -> str:
         "usage: extremal AREA VERB INPUT --option value --out PATH",
         "",
         "areas and their verbs:",
-        *(f"  {area:<12} {', '.join(verbs):<28} {about}" for area, (about, verbs) in AREAS.items()),
+        *(
+            f"  {area:<12} {about}\n{'':<15}{', '.join(verbs)}"
+            for area, (about, verbs) in AREAS.items()
+        ),
         "",
         "commands:",
         *(f"  {name:<12} {about}" for name, about in TOP.items()),
