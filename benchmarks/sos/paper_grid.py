@@ -161,7 +161,7 @@ def table(records: list[dict[str, Any]]) -> list[Table]:
         good = sum(r["verdict"] == "CERTIFIED_SOS" and r["accepted"] for r in ours)
         rows.append([
             "/".join(map(str, key[1:])), key[0], f"{good}/{len(ours)}", samples["wrong"],
-            statistics.median(seconds), max(seconds), *cells, PAPER.get(key),
+            statistics.median(seconds), _cpu(ours), max(seconds), *cells, PAPER.get(key),
         ])  # fmt: skip
         parts = ("basis", "solver", "proof", "search")
         split.append([
@@ -177,8 +177,8 @@ def table(records: list[dict[str, Any]]) -> list[Table]:
     peers = [f"{name}, median s (good)" for name in PEERS]
     return [
         Table(
-            ["variables/degree/basis", "structure", "certified", "wrong", "ours, median s", "max s",
-             *peers, "paper, s"],
+            ["variables/degree/basis", "structure", "certified", "wrong", "ours, median s",
+             "median CPU s", "max s", *peers, "paper, s"],
             rows,
         ),
         Table(
@@ -189,6 +189,11 @@ def table(records: list[dict[str, Any]]) -> list[Table]:
             title="Mean sizes and times of ours",
         ),
     ]  # fmt: skip
+
+
+def _cpu(rows: list[dict[str, Any]]) -> float | None:
+    found = [r["cpu_seconds"] for r in rows if "cpu_seconds" in r]
+    return statistics.median(found) if found else None
 
 
 if __name__ == "__main__":

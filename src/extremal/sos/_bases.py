@@ -76,16 +76,7 @@ class Bases:
                 f"the full basis has {self.full_size:,} monomials, over the limit of "
                 f"{self.limit:,}; use the basis 'diagonal' or 'even-support'."
             )
-        n, d = len(self.p.variables), self.p.degree // 2
-        rows = np.zeros((1, n), dtype=np.int64)
-        for i in range(n):
-            grown = [rows]
-            for e in range(1, d + 1):
-                more = rows[rows.sum(axis=1) + e <= d].copy()
-                more[:, i] = e
-                grown.append(more)
-            rows = np.vstack(grown)
-        return unique_rows(rows)
+        return full_rows(len(self.p.variables), self.p.degree // 2)
 
     @cached_property
     def even_support(self) -> Rows:
@@ -127,6 +118,19 @@ class Bases:
         if name == "correlative":
             return correlative_blocks(rows, support)
         return sign_blocks(rows, support)
+
+
+def full_rows(n: int, degree: int) -> Rows:
+    """Return all monomials of at most a degree."""
+    rows = np.zeros((1, n), dtype=np.int64)
+    for i in range(n):
+        grown = [rows]
+        for e in range(1, degree + 1):
+            more = rows[rows.sum(axis=1) + e <= degree].copy()
+            more[:, i] = e
+            grown.append(more)
+        rows = np.vstack(grown)
+    return unique_rows(rows)
 
 
 def vertices(support: Rows) -> Rows:

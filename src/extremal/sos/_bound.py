@@ -16,10 +16,10 @@ import numpy as np
 
 from extremal.lab import Run, Table, Text, command, rational, resolve, to_plain, write_report
 
-from ._bases import Bases
+from ._bases import Bases, full_rows
 from ._errors import MemoryLimitError
 from ._exact import ExactBlock
-from ._localised import Localised, Solved, full_rows, prove_localised, solve_localised
+from ._localised import Localised, Solved, prove_localised, solve_localised
 from ._parse import parse, read
 from ._parts import gram_part, putinar_part
 from ._polynomial import Floats, Polynomial, in_variables

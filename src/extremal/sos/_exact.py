@@ -135,7 +135,7 @@ def semidefinite(entries: Sequence[Sequence[int]]) -> bool:
         return True
     n = len(m)
     # Clearly indefinite ones need no exact elimination: refusing a candidate claims nothing.
-    if float(np.linalg.eigvalsh(m)[0]) < -1e-9 * n:
+    if float(np.linalg.eigvalsh(m)[0]) < -1e-12 * n:
         return False
     return ldl(entries) is not None
 

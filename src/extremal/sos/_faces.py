@@ -105,7 +105,8 @@ def _inside(
     values = margin.q[problem.pairs.a, problem.pairs.b][problem.free] * scale
     pivot = [next(e for e, v in c.items() if v == 1 and _alone(affine, e)) for c in affine.span]
     mu = values[pivot]
-    for d in DENOMINATORS:
+    # Without an interior only the denominators of the data can hit a proof.
+    for d in DENOMINATORS if abs(margin.t) > 1e-9 else (*DENOMINATORS[:8], 10**4):
         numerators = np.rint(mu * d)
         if np.abs(numerators).max(initial=0.0) > 2.0**62:
             break

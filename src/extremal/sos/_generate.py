@@ -24,7 +24,6 @@ from ._sumset import Rows, pairs, unique_rows
 Structure = Literal["dense", "sparse", "low-rank", "block"]
 STRUCTURES: tuple[Structure, ...] = ("dense", "sparse", "low-rank", "block")
 _DECIMALS = 100  # F has entries k / 100
-_CLIQUES = "cliques"
 
 
 @dataclass(frozen=True)
@@ -132,7 +131,13 @@ def expand(rows: Rows, f: Int[np.ndarray, "size rank"]) -> Planted:
 
 
 def planted(
-    structure: Structure, variables: int, degree: int, basis: int, seed: int, number: int = 0
+    structure: Structure,
+    variables: int,
+    degree: int,
+    basis: int,
+    seed: int,
+    number: int = 0,
+    cliques: bool = False,
 ) -> Planted:
     """Return one example.
 
@@ -143,6 +148,8 @@ def planted(
         basis: About how many monomials.
         seed: Of the stream.
         number: Which example of it.
+        cliques: Draw monomials of degree at most 8 in small groups of variables instead; `degree`
+            and `basis` then say nothing but which stream.
 
     Raises:
         ValueError: The degree is odd or a number is not positive.
@@ -155,7 +162,11 @@ def planted(
         raise ValueError(f"the degree of a sum of squares is even and at least 2, got {degree}.")
     rng = generator(seed, "sos", structure, variables, degree, basis, number)
     while True:
-        rows = random_basis(variables, degree // 2, basis, rng)
+        rows = (
+            clique_basis(variables, rng)
+            if cliques
+            else random_basis(variables, degree // 2, basis, rng)
+        )
         example = expand(rows, factor(len(rows), structure, rng))
         if len(example.basis):
             return example

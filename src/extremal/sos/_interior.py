@@ -23,8 +23,8 @@ from scipy import linalg, sparse
 from ._problem import GramProblem, Matrix, Vector
 
 _BACK = 0.98  # how far a step goes towards the boundary
-_LANCZOS = 60  # rows from which step lengths come from Lanczos, not from all eigenvalues
-_LANCZOS_STEPS = 30
+_LARGE = 60  # rows from which step lengths come from bisection, not from eigenvalues
+_BISECTIONS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +81,8 @@ class _Kernel:
             ),
             shape=(k, len(self.used)),
         )
+        if k * len(self.used) < 50_000:  # small products are faster without the sparse detour
+            self.combine = self.combine.toarray()
         self.half = np.where(p.a == p.b, 0.5, 1.0)[self.used]
         self.a, self.b_ = p.a[self.used], p.b[self.used]
         self.weight = w[self.used]
@@ -250,36 +252,30 @@ def _inverse_factor(m: Matrix) -> Matrix:
     return np.tril(inverse)
 
 
-def _longest(inverse: Matrix, d: Matrix) -> float:
-    """The largest step with m + step d still positive definite, at most 1; W m W' = I."""
-    w = inverse @ d @ inverse.T
-    least = float(np.linalg.eigvalsh(w)[0]) if len(w) <= _LANCZOS else _least(w)
-    return 1.0 if least >= -_BACK else -_BACK / least
+def _longest(m: Matrix, inverse: Matrix | None, d: Matrix) -> float:
+    """The largest step with m + step d still positive definite, at most 1; W m W' = I.
+
+    Without W (large matrices) by bisection with Cholesky, which is cheaper than W d W'.
+    """
+    if inverse is not None:
+        least = float(np.linalg.eigvalsh(inverse @ d @ inverse.T)[0])
+        return 1.0 if least >= -_BACK else -_BACK / least
+    if _is_definite(m + d):
+        return 1.0
+    low, high = 0.0, 1.0
+    for _ in range(_BISECTIONS):
+        middle = (low + high) / 2
+        if _is_definite(m + middle * d):
+            low = middle
+            if high - low < low / 8:
+                break
+        else:
+            high = middle
+    return _BACK * low
 
 
-def _least(w: Matrix) -> float:
-    """A lower bound of the least eigenvalue: the Lanczos value minus its residual."""
-    n = len(w)
-    v = np.random.default_rng(0).standard_normal(n)
-    v /= np.linalg.norm(v)
-    basis = np.zeros((_LANCZOS_STEPS + 1, n))
-    basis[0] = v
-    alpha = np.zeros(_LANCZOS_STEPS)
-    beta = np.zeros(_LANCZOS_STEPS)
-    k = 0
-    for k in range(_LANCZOS_STEPS):
-        u = w @ basis[k]
-        alpha[k] = float(u @ basis[k])
-        done = basis[: k + 1]
-        u -= done.T @ (done @ u)
-        u -= done.T @ (done @ u)  # once more, against cancellation
-        beta[k] = float(np.linalg.norm(u))
-        if beta[k] < 1e-12:
-            break
-        basis[k + 1] = u / beta[k]
-    size = k + 1
-    values, vectors = linalg.eigh_tridiagonal(alpha[:size], beta[: size - 1])
-    return float(values[0]) - abs(beta[size - 1] * float(vectors[-1, 0]))
+def _is_definite(m: Matrix) -> bool:
+    return linalg.lapack.dpotrf(m, lower=1, clean=0)[1] == 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,7 +293,9 @@ class _Iterate:
     def direction(self, target: Matrix) -> tuple[Vector, float, Matrix, Matrix]:
         """Return the changes of y, nu, S and X that lead to X S = target S."""
         base = target - self.x
-        fixed = base - _symmetric(self.x @ self.rd @ self.z)
+        fixed = base
+        if self.rd.any():
+            fixed = base - _symmetric(self.x @ self.rd @ self.z)
         dy = self.solve(self.ops.apply(fixed) - self.rp)
         dnu = 0.0
         if self.ops.h is not None:
@@ -318,16 +316,22 @@ def run(
     problem = "too many iterations"
     steps = 0
     for steps in range(limit):  # noqa: B007 - how far it came is part of the answer
+        exact = ops.slack(y)
+        rd = exact - s
+        if np.abs(rd).max(initial=0.0) < 1e-13:
+            # Feasible up to rounding: take S as it is defined, which spares a correction that
+            # would be multiplied by a huge S^-1 near the boundary.
+            s, rd = exact, np.zeros_like(rd)
         try:
             ls = _inverse_factor(s)
-            lx = _inverse_factor(x)
+            lx = _inverse_factor(x) if n <= _LARGE else None
         except np.linalg.LinAlgError:
             problem = "an iterate left the cone"
             break
         z = ls.T @ ls
+        own = ls if n <= _LARGE else None
         gap = float((s * x).sum())
         mu = gap / n
-        rd = ops.slack(y) - s
         rp = -ops.b - ops.apply(x)
         rh = 0.0
         if ops.h is not None:
@@ -350,11 +354,11 @@ def run(
 
         at = _Iterate(ops, solve, x, z, rd, rp, rh)
         dy, dnu, ds, dx = at.direction(np.zeros_like(s))
-        ps, px = _longest(ls, ds), _longest(lx, dx)
+        ps, px = _longest(s, own, ds), _longest(x, lx, dx)
         after = float(((s + ps * ds) * (x + px * dx)).sum()) / n
         sigma = min(1.0, max(1e-6, (after / mu) ** 2 if min(ps, px) > 0.1 else 0.5))
         dy, dnu, ds, dx = at.direction(sigma * mu * z - _symmetric(dx @ ds @ z))
-        ps, px = _longest(ls, ds), _longest(lx, dx)
+        ps, px = _longest(s, own, ds), _longest(x, lx, dx)
         if min(ps, px) < 1e-7:
             problem = "no step is left"
             break

@@ -19,7 +19,7 @@ from ._interior import Matrix, Stop, Vector, run, schur_of
 from ._polynomial import Polynomial
 from ._problem import gram_problem
 from ._round import DENOMINATORS, rounded
-from ._sumset import Rows, unique_rows
+from ._sumset import Rows
 
 
 @dataclass(frozen=True)
@@ -197,16 +197,3 @@ def expanded(variables: Sequence[str], block: ExactBlock) -> Polynomial:
                 m = tuple(x + y for x, y in zip(a, rows[j], strict=True))
                 terms[m] = terms.get(m, Fraction(0)) + v
     return Polynomial(tuple(variables), terms)
-
-
-def full_rows(n: int, degree: int) -> Rows:
-    """Return all monomials of at most a degree."""
-    rows = np.zeros((1, n), dtype=np.int64)
-    for i in range(n):
-        grown = [rows]
-        for e in range(1, degree + 1):
-            more = rows[rows.sum(axis=1) + e <= degree].copy()
-            more[:, i] = e
-            grown.append(more)
-        rows = np.vstack(grown)
-    return unique_rows(rows)

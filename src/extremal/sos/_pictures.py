@@ -30,36 +30,38 @@ def _polygon(result: Result) -> Picture:
     p = result.polynomial
     bases = Bases(p)
     half, kept = bases.half.points, bases.consistent
-    figure, axes = new_figure(5.2, 4.6)
     s = p.support
+    figure, axes = new_figure(5.0, 4.6)
     try:
         hull = s[ConvexHull(s).vertices]
         axes.fill(hull[:, 0], hull[:, 1], facecolor="#eef4f9", edgecolor=PALETTE[0], zorder=1)
     except (QhullError, ValueError):  # points on a line
         axes.plot(s[:, 0], s[:, 1], color=PALETTE[0], zorder=1)
-    axes.scatter(*s.T, color=PALETTE[0], s=46, zorder=3, label="terms of p")
+    axes.scatter(
+        *s.T, facecolor="none", edgecolor=PALETTE[0], linewidth=1.8, s=170, zorder=3,
+        label="terms of p",
+    )  # fmt: skip
     if len(half):
         axes.scatter(
-            *half.T, facecolor="white", edgecolor=PALETTE[1], s=60, marker="s", zorder=2,
+            *half.T, facecolor="white", edgecolor=PALETTE[1], s=70, marker="s", zorder=2,
             label="half the polytope",
         )  # fmt: skip
     if len(kept):
         axes.scatter(
-            *kept.T, color=PALETTE[1], s=22, marker="s", zorder=4, label="after consistency"
+            *kept.T, color=PALETTE[1], s=16, marker="s", zorder=4, label="after consistency"
         )
     used = [tuple(m) for b in result.blocks for m in b.rows.tolist()]
     if used:
         axes.scatter(
-            *np.array(used).T, color=PALETTE[2], s=110, marker="x", zorder=5, linewidth=1.8,
+            *np.array(used).T, color=PALETTE[2], s=46, marker="x", zorder=5, linewidth=1.8,
             label="used by the squares",
         )  # fmt: skip
     axes.set_xlabel(f"exponent of {p.variables[0]}")
     axes.set_ylabel(f"exponent of {p.variables[1]}")
-    axes.set_aspect("equal")
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.yaxis.get_major_locator().set_params(integer=True)
     axes.margins(0.08)
-    axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
     return Picture(
         figure_bytes(figure),
         "The exponents of p and their convex hull. Squares can use the monomials in half of it "

@@ -15,10 +15,19 @@ from ._exact import ExactBlock, semidefinite
 from ._problem import GramProblem, Matrix, Vector
 
 DENOMINATORS = (1, 2, 3, 4, 6, 10, 12, 60, *(10**k for k in range(3, 13)))
+_OF_DATA = 12  # so many of them, to 10^6
 
 
-def rounded(problem: GramProblem, q: Matrix) -> tuple[ExactBlock, ...] | None:
+def rounded(
+    problem: GramProblem, q: Matrix, boundary: bool = False
+) -> tuple[ExactBlock, ...] | None:
     """Return exact blocks near a float Gram matrix (p over its scale), or None.
+
+    Args:
+        problem: What it is a solution of.
+        q: The float matrix.
+        boundary: Whether its margin is 0 up to rounding; then only denominators are tried that can
+            hit a proof by being those of the data.
 
     Cost: a float eigenvalue test for each denominator, an exact test where it passes.
     """
@@ -26,7 +35,7 @@ def rounded(problem: GramProblem, q: Matrix) -> tuple[ExactBlock, ...] | None:
     if not np.isfinite(values).all():
         return None
     previous: np.ndarray | None = None
-    for d in DENOMINATORS:
+    for d in DENOMINATORS[:_OF_DATA] if boundary else DENOMINATORS:
         numerators = np.rint(values * d)
         if np.abs(numerators).max(initial=0.0) > 2.0**62:
             break
@@ -49,7 +58,7 @@ def plausible(problem: GramProblem, free: Vector) -> bool:
         block = m[start:end, start:end]
         if np.diag(block).min() < -1e-12:
             return False
-        if float(np.linalg.eigvalsh(block)[0]) < -1e-10 * len(block):
+        if float(np.linalg.eigvalsh(block)[0]) < -1e-12 * len(block):
             return False
     return True
 

@@ -242,9 +242,7 @@ def _attempt(p: Polynomial, name: str, blocks: Blocks, backend: Backend, log: _L
             outcome = "infeasible"
         else:
             with log.timed("proof"):
-                exact = rounded(problem, margin.q)
-            if exact is None and abs(margin.t) < _BOUNDARY:
-                margin, exact = _balanced(problem, margin, log)
+                exact = rounded(problem, margin.q, abs(margin.t) < 1e-9)
             outcome = "proved" if exact is not None else "feasible up to rounding"
             if exact is None and margin.t < -_BOUNDARY:
                 outcome = "open"
@@ -319,6 +317,10 @@ def _settle(
     if found is not None:
         _relabel(log, attempt, "proved on a face")
         return _sos(p, found, log, "a sum of squares, on the boundary of the cone")
+    attempt.margin, found = _balanced(attempt.problem, margin, log)
+    if found is not None:
+        _relabel(log, attempt, "proved with balanced rows")
+        return _sos(p, found, log, "a sum of squares")
     return None
 
 
