@@ -137,6 +137,12 @@ def test_retraining_keeps_adapters_and_merging_them_later_gives_the_same_weights
     one, two = ModelFolder(tmp_path / "r"), ModelFolder(tmp_path / "m")
     for name in one.tensors:
         torch.testing.assert_close(two.read(name), one.read(name), rtol=1e-6, atol=1e-7)
+    with pytest.raises(LLMError, match="neither"):
+        llm.retrain(tmp_path / "p", out=tmp_path / "x", train=(kind,), steps=0, start="nowhere")
+    with pytest.raises(RunError, match="other files"):
+        llm.retrain(
+            tmp_path / "p", out=tmp_path / "x", train=(kind,), text=text, adapters=str(tmp_path)
+        )
     with pytest.raises(ValueError, match="trains nothing"):
         llm.retrain(tmp_path / "p", out=tmp_path / "x", steps=0)
     with pytest.raises(ValueError, match="trains none"):

@@ -314,3 +314,28 @@ def test_pruning_with_retraining_equals_the_two_verbs_and_has_the_dense_parent(
         llm.prune(tiny, out=tmp_path / "x", criterion="magnitude", repair="retrain")
     with pytest.raises(ValueError, match="steps=0"):
         llm.prune(tiny, out=tmp_path / "x", calibration=text, repair="retrain", steps=0)
+
+
+def test_an_interrupted_pruning_with_retraining_goes_on_to_the_same_bytes(
+    tiny, tmp_path, text, monkeypatch
+):
+    from extremal.llm import _prune
+
+    options = {
+        "calibration": text, "samples": 8, "window": 16, "repair": "retrain", "batch_size": 2,
+        "steps": 4, "threads": 1,
+    }  # fmt: skip
+    llm.prune(tiny, out=tmp_path / "whole", **options)
+    train = _prune.train_into
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_prune, "train_into", killed)
+    with pytest.raises(KeyboardInterrupt):
+        llm.prune(tiny, out=tmp_path / "cut", **options)
+    assert (tmp_path / "cut" / "run" / "pruned" / "certificate.json").exists()
+    monkeypatch.setattr(_prune, "train_into", train)
+    llm.prune(tiny, out=tmp_path / "cut", resume=True, **options)
+    for name in [*ModelFolder(tmp_path / "whole").files, "certificate.json"]:
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "cut" / name).read_bytes()

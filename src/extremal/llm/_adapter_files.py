@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from extremal.lab import RunError, atomic_write
+from extremal.lab import RunError, atomic_write, sha256_file
 from extremal.training import TrainingError, load_tensors, save_tensors
 
 from ._adapters import KINDS, AdaptedLinear, attach
@@ -74,11 +74,9 @@ def save_adapters(
             f"a folder holds adapters of one kind and scaling, not of {sorted(kinds) or 'none'}."
         )
     (kind,), (scaling,) = kinds, scalings
-    known = {*_PEFT, *_OURS}
-    if out.is_dir() and any(p.name not in known for p in out.iterdir()):
-        raise RunError(f"{out} holds other files than adapters; choose another folder.")
+    check_free(out)
     out.mkdir(parents=True, exist_ok=True)
-    for name in known:
+    for name in (*_PEFT, *_OURS):
         (out / name).unlink(missing_ok=True)
     if kind in ("lora", "lora_prune"):
         tensors = {
@@ -112,6 +110,22 @@ def save_adapters(
     }
     atomic_write(out / _PEFT[0], json.dumps(config, indent=2) + "\n")
     return out
+
+
+def check_free(out: Path) -> None:
+    """Refuse a folder that holds anything but adapters, before hours of training.
+
+    Raises:
+        RunError: It does.
+    """
+    if out.is_dir() and any(p.name not in {*_PEFT, *_OURS} for p in out.iterdir()):
+        raise RunError(f"{out} holds other files than adapters; choose another folder.")
+
+
+def hashes(folder: Path | str) -> dict[str, str]:
+    """Return the SHA-256 of each file of a folder of adapters."""
+    known = [Path(folder) / name for name in (*_OURS, *_PEFT)]
+    return {p.name: sha256_file(p) for p in known if p.is_file()}
 
 
 def read_adapters(folder: Path | str) -> AdapterFile:

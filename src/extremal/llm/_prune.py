@@ -18,7 +18,7 @@ from ._folder import RUN, ModelFolder
 from ._load import open_sparse
 from ._masking import LayerReport
 from ._report import write_prune_report
-from ._retrain import RetrainConfig, Retrained, prepare, train_into
+from ._retrain import CHECKPOINT, RetrainConfig, Retrained, prepare, train_into
 from ._skeleton import Skeleton
 from ._stream import Stream, UnitReport
 from ._text import context_of, draw_windows, read_text, text_sha256, tokenizer_of
@@ -232,6 +232,7 @@ def _with_retraining(
     )
     write_prune_report(out, result)
     _keep(run, result)
+    (run.path / CHECKPOINT).unlink(missing_ok=True)
     shutil.rmtree(stage)
     return result
 

@@ -32,7 +32,7 @@ from extremal.lab import (
 from extremal.pruning import group_parameters
 from extremal.training import load_tensors, save_tensors
 
-from ._adapter_files import load_adapters, save_adapters
+from ._adapter_files import check_free, hashes, load_adapters, read_adapters, save_adapters
 from ._adapters import AdaptedLinear, attach, merge
 from ._bits import pack_bits
 from ._certificate import MASKS, ClaimedLayer, write_model_certificate, write_parent
@@ -45,6 +45,7 @@ from ._train import DEFAULT_LR, Trainer, check_groups
 from ._writer import FolderWriter, copy_files
 
 KIND = "llm/retrain"
+CHECKPOINT = "checkpoint.safetensors"
 
 
 @dataclass(frozen=True)
@@ -211,14 +212,16 @@ def retrain(
             f"{sparse.folder.path} has neither masks nor zeros, so {adapter} has nothing to keep; "
             "prune it first."
         )
+    if settings.start is not None:
+        read_adapters(settings.start)  # refused now rather than when they are attached
+    if settings.adapters is not None:
+        check_free(Path(settings.adapters))
     text = "" if settings.text is None else read_text(Path(settings.text))
     ready = prepare(sparse, settings, text)
     identity = {
         **to_plain(settings),
         "text": text_sha256(text),
-        "start": None
-        if settings.start is None
-        else {p.name: sha256_file(p) for p in sorted(Path(settings.start).iterdir())},
+        "start": None if settings.start is None else hashes(settings.start),
         "source": sparse.folder.file_hashes(),
         "masks": sha256_file(sparse.folder.path / MASKS)
         if (sparse.folder.path / MASKS).exists()
@@ -231,6 +234,7 @@ def retrain(
         _report(out, result)
         run.log(**result.as_json())
         run.write_json("result.json", result.as_json())
+        (run.path / CHECKPOINT).unlink(missing_ok=True)
         return result
 
 
@@ -291,9 +295,7 @@ def train_into(ready: Ready, out: Path, run: Run, parent: ModelFolder | None = N
     session = _Session(ready.network, ready.sparse, config, teacher)
     losses, seconds = _train(session, ready.ids, run)
     session.finish()
-    result = _saved(session, ready, out, parent, losses, seconds)
-    (run.path / "checkpoint.safetensors").unlink(missing_ok=True)
-    return result
+    return _saved(session, ready, out, parent, losses, seconds)
 
 
 def load_retrained(out: str | Path) -> Retrained:
@@ -411,7 +413,7 @@ def _train(session: _Session, ids: Tensor, run: Run) -> tuple[list[float], float
     config, trainer = session.config, session.trainer
     losses: list[float] = []
     spent = 0.0
-    file = run.path / "checkpoint.safetensors"
+    file = run.path / CHECKPOINT
     if file.exists():
         tensors = load_tensors(file)
         losses = tensors.pop("losses").tolist()
