@@ -9,11 +9,12 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from . import demo, flows, frankwolfe, lab, llm, pruning, tcurves, training, verify
+    from . import coloring, demo, flows, frankwolfe, lab, llm, pruning, tcurves, training, verify
 
 __version__ = "0.1.0"
 __all__ = [
     "__version__",
+    "coloring",
     "demo",
     "flows",
     "frankwolfe",

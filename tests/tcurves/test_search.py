@@ -10,7 +10,7 @@ import pytest
 
 from extremal import cli, tcurves, verify
 from extremal.lab import RunError
-from extremal.tcurves._search import seconds_of
+from extremal.lab import seconds_of
 
 
 def test_degree_4_is_found_and_verified(tmp_path):

@@ -2,6 +2,7 @@
 
 from ._certificates import Part, write_certificate
 from ._commands import Answer, Command, command, command_of
+from ._durations import seconds_of
 from ._errors import ExtremalError, MissingExtra, RunError, WorkerError, require
 from ._executor import Executor, Outcome, executor
 from ._files import atomic_path, atomic_write, sha256_file
@@ -54,6 +55,7 @@ __all__ = [
     "read_records",
     "require",
     "resolve",
+    "seconds_of",
     "seed_everything",
     "seeds_part",
     "sha256_file",
