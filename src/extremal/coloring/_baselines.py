@@ -121,7 +121,7 @@ def croft(colors: int = 1, arc: int = 24, shrink: str = "1/10000000") -> Polygon
     return PolygonColouring(lattice, tuple(tiles), colors, free=True, rest=True)
 
 
-def exact_vertices(points: Float[np.ndarray, "v 2"], denominator: int) -> Vertices:
+def exact_vertices(points: Float[np.ndarray, "_ 2"], denominator: int) -> Vertices:
     """Return points rounded to multiples of 1 / denominator."""
     return tuple(
         (Fraction(round(float(x) * denominator), denominator),

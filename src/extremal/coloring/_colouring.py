@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int, Integer, UInt8
 
 from extremal.lab import atomic_write, rational
 
@@ -23,14 +23,14 @@ class Colouring:
     """Colours of the cells sum (x_i + [0, 1)) v_i / N_i, repeated under the lattice of the v_i.
 
     Attributes:
-        lattice: The rows v_1 … v_n, exact.
+        lattice: The rows v_1 … v_n; exact numbers are read, fractions are kept.
         cells: Array of shape N_1 x … x N_n with the colour of each cell.
         colors: How many colours there are, the free one not counted.
         free: Whether colour number `colors` is the free one.
     """
 
-    lattice: Matrix
-    cells: UInt8[np.ndarray, "..."]
+    lattice: Any
+    cells: Integer[np.ndarray, "..."]
     colors: int
     free: bool = False
 

@@ -77,7 +77,6 @@ def periods(
     """
     import scipy.ndimage
 
-    n = grid.ndim - 1
     identity = tuple(range(grid.shape[-1]))
     found: list[Period] = []
     zero = None
@@ -92,11 +91,10 @@ def periods(
             vector = (where - np.array(centre)) * spacing
             if np.linalg.norm(vector) < (_SHORTEST if permutation == identity else 0.1):
                 continue
-            fine = vector + spacing * _vertex(agreement, tuple(where))
+            fine = vector + spacing * _vertex(agreement, tuple(int(w) for w in where))
             found.append(
                 Period(tuple(float(x) for x in fine), float(agreement[tuple(where)]), permutation)
             )
-    del n
     return sorted(found, key=lambda p: float(np.linalg.norm(p.vector)))
 
 

@@ -58,7 +58,7 @@ class PolygonColouring:
             return 1 - sum((area(v) for c, v in self.tiles if c < self.colors), Fraction(0)) / period
         return sum((area(v) for c, v in self.tiles if c == self.colors), Fraction(0)) / period
 
-    def floats(self) -> list[tuple[int, Float[np.ndarray, "v 2"]]]:
+    def floats(self) -> list[tuple[int, Float[np.ndarray, "_ 2"]]]:
         """Return the tiles with vertices in floats."""
         return [(c, np.array([[float(x), float(y)] for x, y in v])) for c, v in self.tiles]
 
@@ -185,7 +185,7 @@ def area(vertices: Sequence[tuple[Fraction, Fraction]]) -> Fraction:
     return twice / 2
 
 
-def inside(points: Float[np.ndarray, "m 2"], polygon: Float[np.ndarray, "v 2"]) -> Any:
+def inside(points: Float[np.ndarray, "m 2"], polygon: Float[np.ndarray, "_ 2"]) -> Any:
     """Return which points lie in a polygon (crossing number)."""
     x, y = points[:, 0], points[:, 1]
     odd = np.zeros(len(points), bool)
@@ -196,7 +196,7 @@ def inside(points: Float[np.ndarray, "m 2"], polygon: Float[np.ndarray, "v 2"]) 
     return odd
 
 
-def gap_of(p: Float[np.ndarray, "v 2"], q: Float[np.ndarray, "w 2"]) -> float:
+def gap_of(p: Float[np.ndarray, "_ 2"], q: Float[np.ndarray, "_ 2"]) -> float:
     """Return the least distance of two polygons that do not overlap."""
     best = np.inf
     for one, two in ((p, q), (q, p)):
@@ -209,7 +209,7 @@ def gap_of(p: Float[np.ndarray, "v 2"], q: Float[np.ndarray, "w 2"]) -> float:
 
 
 def distances(
-    tiles: Sequence[tuple[int, Float[np.ndarray, "v 2"]]],
+    tiles: Sequence[tuple[int, Float[np.ndarray, "_ 2"]]],
     basis: Float[np.ndarray, "2 2"],
     color: int,
     reach: float,
@@ -229,7 +229,7 @@ def distances(
 
 
 def shifts_near(
-    p: Float[np.ndarray, "v 2"], q: Float[np.ndarray, "w 2"], basis: Float[np.ndarray, "2 2"], reach: float
+    p: Float[np.ndarray, "_ 2"], q: Float[np.ndarray, "_ 2"], basis: Float[np.ndarray, "2 2"], reach: float
 ) -> list[tuple[Float[np.ndarray, " 2"], tuple[int, int]]]:
     """Return the lattice translations that may bring q within `reach` of p."""
     centre = p.mean(0) - q.mean(0)

@@ -40,7 +40,7 @@ class Tiles:
     """
 
     lattice: Float[np.ndarray, "2 2"]
-    vertices: Float[np.ndarray, "v 2"]
+    vertices: Float[np.ndarray, "_ 2"]
     corners: tuple[tuple[Corner, ...], ...]
     colors: tuple[int, ...]
 
@@ -310,7 +310,7 @@ def _pairs(tiles: Tiles, goal: _Goal) -> Any:
 
 
 def _feet(
-    p: Float[np.ndarray, "v 2"], q: Float[np.ndarray, "w 2"], reach: float
+    p: Float[np.ndarray, "_ 2"], q: Float[np.ndarray, "_ 2"], reach: float
 ) -> list[tuple[float, int, int, float]]:
     """(distance, vertex of p, side of q, place on the side) for all within reach."""
     step = np.roll(q, -1, 0) - q

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int, Integer
 
 from ._colouring import Colouring
 from ._errors import ColoringError
@@ -175,7 +175,7 @@ def fits(colouring: Colouring, problem: Problem) -> None:
 
 
 def pair_counts(
-    cells: UInt8[np.ndarray, "..."], color: int
+    cells: Integer[np.ndarray, "..."], color: int
 ) -> Int[np.ndarray, "..."]:
     """Return for every offset D modulo the grid how many cells x have x and x + D of a colour.
 
@@ -205,7 +205,7 @@ def conflict_pairs(colouring: Colouring, problem: Problem) -> int:
 
 
 def neighbour_counts(
-    cells: UInt8[np.ndarray, "..."], color: int, offsets: Int[np.ndarray, "m n"]
+    cells: Integer[np.ndarray, "..."], color: int, offsets: Int[np.ndarray, "m n"]
 ) -> Int[np.ndarray, "..."]:
     """Return for every cell x how many cells x + D have a colour, D among the offsets (reduced)."""
     import scipy.fft

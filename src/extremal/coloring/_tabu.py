@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Int, Integer
 
 from ._colouring import Colouring, Matrix
 from ._errors import ColoringError
@@ -70,7 +70,7 @@ def graph_of(steps: Matrix, grid: Sequence[int], problem: Problem) -> Graph:
     return Graph(whole, np.ascontiguousarray(np.concatenate(padded)), starts, kinds)
 
 
-def counts_of(cells: Int[np.ndarray, "..."], graph: Graph) -> Int[np.ndarray, "k cells"]:
+def counts_of(cells: Integer[np.ndarray, "..."], graph: Graph) -> Int[np.ndarray, "k cells"]:
     """Return counts[c, x] for every colour; the free one has none."""
     table = np.zeros((len(graph.kinds), cells.size), np.int32)
     for c, kind in enumerate(graph.kinds):

@@ -62,7 +62,7 @@ def read_torus(claim: dict[str, Any], witness: dict[str, Any]) -> Torus:
         raise Rejected(f"dim is {dim}; only the plane and space are checked.")
     if not 1 <= colors <= 255:
         raise Rejected(f"colors is {colors}, not 1 to 255.")
-    if claim.get("free") not in (True, False):
+    if type(claim.get("free")) is not bool:
         raise Rejected("free does not say whether there is a free colour.")
     if fields.text(claim, "coloring_sha256") != digest(witness):
         raise Rejected("the witness has another SHA-256 than the claim says.")

@@ -41,10 +41,10 @@ def check(claim: dict[str, Any], witness: dict[str, Any], folder: Path) -> list[
     if claim.get("dim") != 2:
         raise Rejected("polygons colour the plane, so dim is 2.")
     colors = fields.natural(claim, "colors")
-    if not 1 <= colors <= 255 or claim.get("free") not in (True, False):
+    if not 1 <= colors <= 255 or type(claim.get("free")) is not bool:
         raise Rejected("colors is not 1 to 255, or free does not say whether one is free.")
     rest = claim.get("rest")
-    if rest not in (True, False) or (rest and not claim["free"]):
+    if type(rest) is not bool or (rest and not claim["free"]):
         raise Rejected("rest says whether what the tiles leave is free; then there is a free colour.")
     if fields.text(claim, "coloring_sha256") != digest(witness):
         raise Rejected("the witness has another SHA-256 than the claim says.")
