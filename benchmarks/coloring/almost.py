@@ -76,7 +76,9 @@ def main(options: Options) -> None:
             best = coloring.go_finer(
                 best, problem, 2, free_price=0.06, move_lattice=best.grid[0] < 200
             ).colouring
-            print(k, best.grid[0], float(best.free_density), time.perf_counter() - begun, flush=True)
+            print(
+                k, best.grid[0], float(best.free_density), time.perf_counter() - begun, flush=True
+            )
             if best.grid[0] == 192:
                 coarse = best
         record(options, k, f"cells-{best.grid[0]}", best, begun)

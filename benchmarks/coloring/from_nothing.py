@@ -40,7 +40,9 @@ def accepted(colouring: coloring.Colouring, problem: Problem, path: Path) -> boo
     return verify.file(write_certificate(path, parts_of(colouring, problem))).accepted
 
 
-def record(options: Options, what: str, method: str, seed: int, seconds: float, grid: int, good: bool) -> None:
+def record(
+    options: Options, what: str, method: str, seed: int, seconds: float, grid: int, good: bool
+) -> None:
     """Append one search."""
     append_record(
         options.out,

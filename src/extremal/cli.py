@@ -96,7 +96,7 @@ _PAPERS = {
         "Another six-coloring of the plane. Discrete Math. 150, 1996.",
         "Coulson: A 15-colouring of 3-space omitting distance one. Discrete Math. 256, 2002.",
         "Pritikin: All unit-distance graphs of order 6197 are 6-colorable. J. Combin. Theory B "
-        "73, 1998. Parts: What percent of the plane can be properly 5- and 6-colored? Geombinatorics 30, 2020.",
+        "73, 1998. Parts: What percent of the plane can be properly 5- and 6-colored? 2020.",
         "Ambrus, Csiszarik, Matolcsi, Varga, Zsamboki: The density of planar sets avoiding unit "
         "distances. Math. Programming, 2023.",
     ),

@@ -171,9 +171,7 @@ def test_largest_independent_sets_of_a_torus(lattice, n, size):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("lattice", "size"), [(((2, 0), (0, 2)), 21), (((2, 0), (1, "7/4")), 22)]
-)
+@pytest.mark.parametrize(("lattice", "size"), [(((2, 0), (0, 2)), 21), (((2, 0), (1, "7/4")), 22)])
 def test_largest_independent_sets_of_a_finer_torus(lattice, size):
     pytest.importorskip("ortools")
     found, proved = coloring.independent_set(lattice, 12, seconds=280)

@@ -18,6 +18,7 @@ def test_the_tour_verifies_and_is_refused_a_second_time(tmp_path, capsys):
         *["pruning"] * 3,
         "flows",
         "tcurves",
+        "coloring",
     ]
     for stop in answers["stops"]:
         assert stop["verdict"]["status"] == "accepted"

@@ -10,6 +10,7 @@ from extremal.verify._proved import _coloring_witness as shared
 from extremal.verify._proved import coloring_cells as checker
 from extremal.verify._rejected import Rejected
 
+
 def check(claim, witness, mend=True):
     if mend:  # a forger who mends the digest as well
         claim["coloring_sha256"] = shared.digest(witness)

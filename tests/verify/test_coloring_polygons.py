@@ -22,7 +22,10 @@ def files():
                ["0", "1"]]  # fmt: skip
     witness = {
         "lattice": [["2", "0"], ["0", "2"]],
-        "tiles": [{"color": 0, "vertices": outline}, {"color": 1, "vertices": copy.deepcopy(SQUARE)}],
+        "tiles": [
+            {"color": 0, "vertices": outline},
+            {"color": 1, "vertices": copy.deepcopy(SQUARE)},
+        ],
     }
     claim = {
         "dim": 2, "colors": 2, "free": False, "rest": False, "free_density": "0",

@@ -41,9 +41,7 @@ def isbell(n: int = 18) -> Colouring:
     return Colouring(lattice, cells, 7)
 
 
-def nearest_in_lattice(
-    points: Float[np.ndarray, "m n"], basis: Float[np.ndarray, "n n"]
-) -> Any:
+def nearest_in_lattice(points: Float[np.ndarray, "m n"], basis: Float[np.ndarray, "n n"]) -> Any:
     """Return the integer coordinates of the lattice point nearest to each point."""
     base = np.floor(points @ np.linalg.inv(basis)).astype(np.int64)
     best = np.full(len(points), np.inf)
@@ -263,7 +261,9 @@ def _facets(vertices: Float[np.ndarray, "v n"]) -> Any:
     return scipy.spatial.ConvexHull(vertices).equations
 
 
-def _separation(vertices: Float[np.ndarray, "v n"], shift: Float[np.ndarray, " n"], facets: Any) -> float:
+def _separation(
+    vertices: Float[np.ndarray, "v n"], shift: Float[np.ndarray, " n"], facets: Any
+) -> float:
     """The distance of a centrally symmetric polytope from its translate: of shift from twice it."""
     import scipy.optimize
 

@@ -55,8 +55,12 @@ class Certified:
 
     def table(self) -> Table:
         """Return the verdict in one row."""
-        what = "-" if self.conflict is None else (
-            f"colour {self.conflict.color}, cells {self.conflict.cell} and + {self.conflict.offset}"
+        what = (
+            "-"
+            if self.conflict is None
+            else (
+                f"colour {self.conflict.color}, cells {self.conflict.cell} and + {self.conflict.offset}"
+            )
         )
         return Table(
             ["status", "conflicting pairs", "first", "free"],
@@ -119,7 +123,9 @@ def certify(
     return replace(answer, certificate=written)
 
 
-def decide(found: "Colouring | PolygonColouring", asked: Problem, closed: bool = False) -> Certified:
+def decide(
+    found: "Colouring | PolygonColouring", asked: Problem, closed: bool = False
+) -> Certified:
     """Return the exact verdict; nothing is written."""
     if isinstance(found, PolygonColouring):
         problems = found.problems(asked)

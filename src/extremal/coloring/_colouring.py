@@ -139,9 +139,13 @@ class Colouring:
             ColoringError: A field is missing or does not fit.
         """
         try:
-            rows = [[Fraction(int(x), int(plain["denominator"])) for x in r] for r in plain["lattice"]]
+            rows = [
+                [Fraction(int(x), int(plain["denominator"])) for x in r] for r in plain["lattice"]
+            ]
             cells = cells_of(plain["runs"], tuple(int(n) for n in plain["grid"]))
-            return cls(tuple(tuple(r) for r in rows), cells, int(plain["colors"]), bool(plain["free"]))
+            return cls(
+                tuple(tuple(r) for r in rows), cells, int(plain["colors"]), bool(plain["free"])
+            )
         except (KeyError, TypeError, ValueError, ZeroDivisionError, OverflowError) as error:
             raise ColoringError(
                 f"this is no colouring ({type(error).__name__}: {error}); it has the fields "
@@ -175,7 +179,8 @@ def runs_of(cells: UInt8[np.ndarray, "..."]) -> str:
     flat = cells.ravel()
     starts = np.concatenate([[0], np.flatnonzero(np.diff(flat)) + 1, [flat.size]])
     return " ".join(
-        f"{length}:{flat[start]}" for start, length in zip(starts[:-1], np.diff(starts), strict=True)
+        f"{length}:{flat[start]}"
+        for start, length in zip(starts[:-1], np.diff(starts), strict=True)
     )
 
 
@@ -194,4 +199,6 @@ def cells_of(runs: str, grid: tuple[int, ...]) -> UInt8[np.ndarray, "..."]:
 
 def rational_lattice(basis: Float[np.ndarray, "n n"], digits: int = 4) -> Matrix:
     """Return a lattice in floats as decimals of so many digits, exactly."""
-    return tuple(tuple(Fraction(round(float(x) * 10**digits), 10**digits) for x in row) for row in basis)
+    return tuple(
+        tuple(Fraction(round(float(x) * 10**digits), 10**digits) for x in row) for row in basis
+    )

@@ -37,7 +37,9 @@ def export(
             rows = ["tile,color,x,y"]
             rows += [f"{t},{c},{x},{y}" for t, (c, v) in enumerate(colouring.tiles) for x, y in v]
             return atomic_write(path, "\n".join(rows) + "\n")
-        raise ColoringError(f"polygons are written as .json, .csv or .svg, not as {kind or 'that'}.")
+        raise ColoringError(
+            f"polygons are written as .json, .csv or .svg, not as {kind or 'that'}."
+        )
     if kind == ".csv":
         head = "# lattice " + "; ".join(",".join(map(str, row)) for row in colouring.lattice)
         flat = colouring.cells.reshape(-1, colouring.grid[-1])

@@ -461,7 +461,9 @@ def describe(problem: Problem) -> str:
              + (" and a free one." if problem.free_color else ".")]  # fmt: skip
     for spans, colors in problem.classes():
         where = ", ".join(
-            f"{float(a) ** 0.5:.6g}" if a == b else f"[{float(a) ** 0.5:.6g}, {float(b) ** 0.5:.6g}]"
+            f"{float(a) ** 0.5:.6g}"
+            if a == b
+            else f"[{float(a) ** 0.5:.6g}, {float(b) ** 0.5:.6g}]"
             for a, b in spans
         )
         lines.append(f"Colours {', '.join(map(str, colors))} avoid distance {where}.")

@@ -202,9 +202,7 @@ class _Stack:
         ]
         self._optimizer()
         for p, state in zip([p for pair in self.layers for p in pair], states, strict=True):
-            self.adam.state[p] = {
-                k: (v[which].clone() if v.dim() else v) for k, v in state.items()
-            }
+            self.adam.state[p] = {k: (v[which].clone() if v.dim() else v) for k, v in state.items()}
 
     def forward(self, x: "Tensor") -> "Tensor":
         last = len(self.layers) - 1
@@ -218,8 +216,10 @@ class _Stack:
         """One step of every network; returns their losses."""
         config = self.config
         warm = max(1, config.steps // 20)
-        scale = (number + 1) / warm if number < warm else (config.steps - number) / (
-            config.steps - warm
+        scale = (
+            (number + 1) / warm
+            if number < warm
+            else (config.steps - number) / (config.steps - warm)
         )
         for group in self.adam.param_groups:
             group["lr"] = config.rate * scale

@@ -71,9 +71,7 @@ def exact_norms(steps: Matrix, offset: Sequence[int]) -> tuple[Fraction, Fractio
     return least, largest
 
 
-def forbidden(
-    steps: Matrix, spans: Sequence[Span], closed: bool = False
-) -> Int[np.ndarray, "m n"]:
+def forbidden(steps: Matrix, spans: Sequence[Span], closed: bool = False) -> Int[np.ndarray, "m n"]:
     """Return every offset whose cells hold points at a distance in the set, D and -D both.
 
     Args:
@@ -88,7 +86,9 @@ def forbidden(
     """
     floats = np.array([[float(x) for x in row] for row in steps])
     n = len(floats)
-    reach = math.sqrt(float(max(hi for _, hi in spans))) + 2 * float(np.linalg.norm(floats, axis=1).sum())
+    reach = math.sqrt(float(max(hi for _, hi in spans))) + 2 * float(
+        np.linalg.norm(floats, axis=1).sum()
+    )
     dual = np.linalg.inv(floats)
     box = [math.ceil(reach * float(np.linalg.norm(dual[:, i]))) + 1 for i in range(n)]
     diameter = float(np.linalg.norm(floats, axis=1).sum())

@@ -126,9 +126,13 @@ def draw(
     """Return the picture and the number of cells in conflict."""
     basis = found.basis
     size = float(np.sqrt(abs(np.linalg.det(basis[:2, :2]))))
-    reach = max(
-        (float(hi) ** 0.5 for c in range(found.colors) for _, hi in asked.spans(c)), default=0.0
-    ) if asked is not None else 0.0
+    reach = (
+        max(
+            (float(hi) ** 0.5 for c in range(found.colors) for _, hi in asked.spans(c)), default=0.0
+        )
+        if asked is not None
+        else 0.0
+    )
     half = max(settings.periods * size / 2, 1.15 * reach)
     figure, axes = new_figure(6.4, 6.4)
     axes.grid(False)

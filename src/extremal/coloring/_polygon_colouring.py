@@ -55,7 +55,9 @@ class PolygonColouring:
         """The exact share of the plane that is free."""
         period = abs(determinant(self.lattice))
         if self.rest:
-            return 1 - sum((area(v) for c, v in self.tiles if c < self.colors), Fraction(0)) / period
+            return (
+                1 - sum((area(v) for c, v in self.tiles if c < self.colors), Fraction(0)) / period
+            )
         return sum((area(v) for c, v in self.tiles if c == self.colors), Fraction(0)) / period
 
     def floats(self) -> list[tuple[int, Float[np.ndarray, "_ 2"]]]:
@@ -91,9 +93,7 @@ class PolygonColouring:
                 for gap, span in distances(self.floats(), self.basis, color, reach):
                     for low, high in spans:
                         if float(low) ** 0.5 < span + margin and gap - margin < float(high) ** 0.5:
-                            found.append(
-                                f"colour {color} has distances {gap:.9f} to {span:.9f}"
-                            )
+                            found.append(f"colour {color} has distances {gap:.9f} to {span:.9f}")
         return found
 
     def spectrum(self, color: int, upto: float = 2.0) -> tuple[tuple[float, float], ...]:
@@ -229,12 +229,17 @@ def distances(
 
 
 def shifts_near(
-    p: Float[np.ndarray, "_ 2"], q: Float[np.ndarray, "_ 2"], basis: Float[np.ndarray, "2 2"], reach: float
+    p: Float[np.ndarray, "_ 2"],
+    q: Float[np.ndarray, "_ 2"],
+    basis: Float[np.ndarray, "2 2"],
+    reach: float,
 ) -> list[tuple[Float[np.ndarray, " 2"], tuple[int, int]]]:
     """Return the lattice translations that may bring q within `reach` of p."""
     centre = p.mean(0) - q.mean(0)
-    radius = reach + float(np.linalg.norm(p - p.mean(0), axis=1).max()) + float(
-        np.linalg.norm(q - q.mean(0), axis=1).max()
+    radius = (
+        reach
+        + float(np.linalg.norm(p - p.mean(0), axis=1).max())
+        + float(np.linalg.norm(q - q.mean(0), axis=1).max())
     )
     dual = np.linalg.inv(basis)
     middle = centre @ dual

@@ -50,7 +50,9 @@ class Tiles:
 
     def place(self, corners: tuple[Corner, ...]) -> Float[np.ndarray, "_ 2"]:
         """Return where corners are."""
-        found = [self.vertices[k] + i * self.lattice[0] + j * self.lattice[1] for k, i, j in corners]
+        found = [
+            self.vertices[k] + i * self.lattice[0] + j * self.lattice[1] for k, i, j in corners
+        ]
         return np.array(found)
 
     def exact(self, colors: int, free: bool, denominator: int = 10**10) -> PolygonColouring:
@@ -358,7 +360,10 @@ def second_six_colouring() -> PolygonColouring:
     p, q, r, s, t, e, f, g = 0.5, 0.187, 0.463, 0.19, 0.19, 0.16, 0.70, 0.82
 
     def exact(points: list[tuple[float, float]]) -> Vertices:
-        return tuple((Fraction(round(x * 10**6), 10**6), Fraction(round(y * 10**6), 10**6)) for x, y in points)
+        return tuple(
+            (Fraction(round(x * 10**6), 10**6), Fraction(round(y * 10**6), 10**6))
+            for x, y in points
+        )
 
     seven = [(p, 0.0), (q, r), (e, f), (a / 2 - e, b / 2 - f), (a / 2, b / 2 - g), (a / 2, t),
              (a / 2 - s, 0.0)]  # fmt: skip

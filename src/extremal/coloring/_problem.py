@@ -231,9 +231,7 @@ class Problem:
         groups: dict[tuple[Span, ...], list[int]] = {}
         for c, rule in enumerate(read):
             groups.setdefault(rule.spans, []).append(c)
-        rules = tuple(
-            Rule(distance=distances[cs[0]], colors=tuple(cs)) for cs in groups.values()
-        )
+        rules = tuple(Rule(distance=distances[cs[0]], colors=tuple(cs)) for cs in groups.values())
         goal = "min_free" if free_color else "feasible"
         return cls(dim, len(distances), rules, free_color, goal)
 
@@ -356,7 +354,11 @@ class Problem:
             ValueError: A field is missing, unknown or of no use.
         """
         fields = {"dim", "colors", "rules", "free_color", "objective"}
-        if not isinstance(plain, Mapping) or set(plain) - fields or not {"dim", "colors", "rules"} <= set(plain):
+        if (
+            not isinstance(plain, Mapping)
+            or set(plain) - fields
+            or not {"dim", "colors", "rules"} <= set(plain)
+        ):
             raise ValueError(f"a problem has the fields {', '.join(sorted(fields))}.")
         rules: list[Rule] = []
         known = set(Rule.__dataclass_fields__)

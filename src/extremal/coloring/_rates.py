@@ -63,9 +63,13 @@ def spectrum(colouring: Colouring, color: int, upto: float = 2.0) -> Spectrum:
     reach = upto + 2 * float(np.linalg.norm(steps, axis=1).sum())
     dual = np.linalg.inv(steps)
     box = [math.ceil(reach * float(np.linalg.norm(dual[:, i]))) + 1 for i in range(colouring.dim)]
-    offsets = np.array(list(itertools.product(*(range(-b, b + 1) for b in box))), np.int64) if (
-        colouring.dim == 3
-    ) else np.stack(np.meshgrid(*(np.arange(-b, b + 1) for b in box), indexing="ij"), -1).reshape(-1, 2)
+    offsets = (
+        np.array(list(itertools.product(*(range(-b, b + 1) for b in box))), np.int64)
+        if (colouring.dim == 3)
+        else np.stack(np.meshgrid(*(np.arange(-b, b + 1) for b in box), indexing="ij"), -1).reshape(
+            -1, 2
+        )
+    )
     counts = pair_counts(colouring.cells, color)
     present = counts[tuple(np.mod(offsets, np.array(colouring.grid)).T)] > 0
     offsets = offsets[present]
@@ -152,7 +156,11 @@ def pair_rate(colouring: Colouring, problem: Problem) -> float:
 
 
 def point_rate(
-    colouring: Colouring, problem: Problem, samples: int = 20_000, directions: int = 720, seed: int = 0
+    colouring: Colouring,
+    problem: Problem,
+    samples: int = 20_000,
+    directions: int = 720,
+    seed: int = 0,
 ) -> float:
     """Return the point rate, sampled: the share of points with at least one conflicting partner.
 

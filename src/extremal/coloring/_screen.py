@@ -174,9 +174,7 @@ def fits(colouring: Colouring, problem: Problem) -> None:
         )
 
 
-def pair_counts(
-    cells: Integer[np.ndarray, "..."], color: int
-) -> Int[np.ndarray, "..."]:
+def pair_counts(cells: Integer[np.ndarray, "..."], color: int) -> Int[np.ndarray, "..."]:
     """Return for every offset D modulo the grid how many cells x have x and x + D of a colour.
 
     Raises:

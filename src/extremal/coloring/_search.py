@@ -77,7 +77,9 @@ def random_start(problem: Problem, seed: int, number: int, grid: int) -> Soft:
         volume = rng.uniform(0.3, 0.8) * problem.colors * largest**2
         angle, ratio = rng.uniform(math.pi / 3, math.pi / 2), rng.uniform(1.0, 1.6)
         short = math.sqrt(volume / math.sin(angle) / ratio)
-        basis = np.array([[short, 0.0], [ratio * short * math.cos(angle), ratio * short * math.sin(angle)]])
+        basis = np.array(
+            [[short, 0.0], [ratio * short * math.cos(angle), ratio * short * math.sin(angle)]]
+        )
     else:
         volume = rng.uniform(0.15, 0.45) * problem.colors * largest**3
         basis = np.eye(3) + rng.uniform(-0.35, 0.35, (3, 3))
@@ -130,7 +132,9 @@ def network_starts(
     return found
 
 
-def sample_box(network: Network, problem: Problem, points: int) -> tuple[Float[np.ndarray, "..."], float]:
+def sample_box(
+    network: Network, problem: Problem, points: int
+) -> tuple[Float[np.ndarray, "..."], float]:
     """Return the network's distributions on a square grid of its box, and the grid's spacing.
 
     The grid leaves out one end of every side, so that no point of a period counts twice.

@@ -62,13 +62,17 @@ def bessel(n: int) -> tuple[Callable[..., object], Callable[..., object]]:
     return sinc, slope
 
 
-def window(problem: Problem, color: int, blur: float, samples: int = 5) -> list[tuple[float, float]]:
+def window(
+    problem: Problem, color: int, blur: float, samples: int = 5
+) -> list[tuple[float, float]]:
     """Return distances with weights for one colour: each span widened by `blur` on both sides."""
     found: list[tuple[float, float]] = []
     for low, high in problem.spans(color):
         a, b = float(low) ** 0.5 - blur, float(high) ** 0.5 + blur
-        count = samples if b - a <= 2.5 * blur + 1e-12 or blur == 0 else max(
-            samples, int((b - a) / 0.03)
+        count = (
+            samples
+            if b - a <= 2.5 * blur + 1e-12 or blur == 0
+            else max(samples, int((b - a) / 0.03))
         )
         if b - a < 1e-12:
             count = 1
@@ -126,9 +130,7 @@ class Spectral:
                     change += weight * np.asarray(slope(t)) * 2 * np.pi * d
             power = (np.abs(image[colors]) ** 2).sum(0) * self.twice
             loss += float((power * kernel).sum())
-            grad[colors] = scipy.fft.irfftn(
-                image[colors] * kernel, s=self.grid, axes=axes
-            ) * 2.0
+            grad[colors] = scipy.fft.irfftn(image[colors] * kernel, s=self.grid, axes=axes) * 2.0
             if lattice:
                 # d|kappa| = -kappa^T B^-1 dB kappa / |kappa|
                 w = (power * change / safe).reshape(-1, 1)
@@ -231,7 +233,7 @@ def relax(
     grid = soft.logits.shape[1:]
     axes = tuple(range(1, len(grid) + 1))
     steps_exact = tuple(tuple(x / n for x in v) for v, n in zip(lattice, grid, strict=True))
-    kernels: list[tuple[list[int], Float[np.ndarray, "..."]]] = []
+    kernels: list[tuple[list[int], Float[np.ndarray, ...]]] = []
     for spans, colors in problem.classes():
         kernel = np.zeros(grid, np.float32)
         kernel[tuple(reduced(forbidden(steps_exact, spans), grid).T)] = 1.0

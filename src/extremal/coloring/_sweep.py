@@ -59,11 +59,18 @@ def tuples_of(rule: Rule, steps: Float[np.ndarray, "2 2"]) -> set[tuple[tuple[in
             for i in range(m):
                 forms.append((float(along[i, axis]), float(across[i, axis])))
                 forms += [
-                    (float(along[j, axis] - along[i, axis]), float(across[j, axis] - across[i, axis]))
+                    (
+                        float(along[j, axis] - along[i, axis]),
+                        float(across[j, axis] - across[i, axis]),
+                    )
                     for j in range(i)
                 ]
         angles = critical_angles([f for f in forms if math.hypot(*f) > 0])
-        middles = (angles + np.roll(angles, -1) + np.where(np.arange(len(angles)) == len(angles) - 1, 2 * math.pi, 0)) / 2
+        middles = (
+            angles
+            + np.roll(angles, -1)
+            + np.where(np.arange(len(angles)) == len(angles) - 1, 2 * math.pi, 0)
+        ) / 2
         for theta in middles:
             found |= _patterns(along * math.cos(theta) + across * math.sin(theta))
     return found
@@ -76,16 +83,8 @@ def _patterns(w: Float[np.ndarray, "m 2"]) -> set[tuple[tuple[int, int], ...]]:
         frac = w[:, axis] - base
         # t passes 1 - frac_i in this order; before, between and after there is one pattern each
         starts = np.unique(np.concatenate([[0.0], 1 - frac]))
-        sides.append(
-            {
-                tuple(int(x) for x in base + (t >= 1 - frac))
-                for t in starts
-                if t < 1
-            }
-        )
-    return {
-        tuple(zip(x, y, strict=True)) for x, y in itertools.product(*sides)
-    }
+        sides.append({tuple(int(x) for x in base + (t >= 1 - frac)) for t in starts if t < 1})
+    return {tuple(zip(x, y, strict=True)) for x, y in itertools.product(*sides)}
 
 
 def broken_patterns(colouring: Colouring, problem: Problem) -> int:

@@ -129,7 +129,7 @@ def _repair(color, counts, grid, offsets, starts, usable, iterations, seed):
         ties = 0
         cell, to = -1, -1
         # With very many conflicting cells a sample of them is as good.
-        looks = size if size < 3000 else 3000
+        looks = min(3000, size)
         shift = np.random.randint(size)
         for q in range(looks):
             x = bad[(q + shift) % size]

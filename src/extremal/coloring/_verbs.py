@@ -6,8 +6,6 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
 from extremal.lab import (
     Run,
     Table,
@@ -62,7 +60,9 @@ class Result:
     def table(self) -> Table:
         """Return the verdict in one row."""
         table = self.verdict.table()
-        return Table(table.columns, table.rows, "" if self.path is None else f"saved in {self.path}")
+        return Table(
+            table.columns, table.rows, "" if self.path is None else f"saved in {self.path}"
+        )
 
     def as_json(self) -> dict[str, Any]:
         """Return the same as plain values."""
@@ -295,7 +295,9 @@ def _tiles(source: Any, settings: RefineConfig) -> tuple[Tiles, Colouring | Poly
     found = second_six_colouring() if source == "second-six" else read(source)
     if isinstance(found, PolygonColouring):
         if found.rest:
-            raise ColoringError("tiles whose rest is free do not fit together, so refine cannot move them.")
+            raise ColoringError(
+                "tiles whose rest is free do not fit together, so refine cannot move them."
+            )
         return tiles_of(found), found
     return trace(found, settings.tolerance, settings.smallest), found
 
@@ -331,7 +333,12 @@ def _result(
             if certificate is not None
             else "Nothing is claimed: rules are broken, so there is no certificate."
         )
-        sections = [Text(describe(asked)), *([Text(note)] if note else []), verdict.table(), *figures]
+        sections = [
+            Text(describe(asked)),
+            *([Text(note)] if note else []),
+            verdict.table(),
+            *figures,
+        ]
         write_report(run.path / "report.html", "A colouring made exact", sections, footer)
         return replace(found, path=run.path, certificate=certificate)
 

@@ -110,8 +110,10 @@ def fraction(value: Any, name: str) -> Fraction:
     if not isinstance(value, str) or len(value) > 2000:
         raise Rejected(f"{name} is {value!r}, not an exact number as text.")
     top, slash, bottom = value.partition("/")
-    if not top.removeprefix("-").isdigit() or (slash and not bottom.isdigit()) or (
-        slash and int(bottom) == 0
+    if (
+        not top.removeprefix("-").isdigit()
+        or (slash and not bottom.isdigit())
+        or (slash and int(bottom) == 0)
     ):
         raise Rejected(f"{name} is {value!r}, not an exact number p/q.")
     return Fraction(int(top), int(bottom) if slash else 1)

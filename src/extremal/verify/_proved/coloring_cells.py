@@ -286,9 +286,7 @@ def _points(
     """Walk inside P(d) from its point nearest to 0 to its farthest until the norm is right."""
     steps = [[Fraction(a, torus.scale) for a in u] for u in torus.steps]
     pull = 1 - Fraction(1, 10**9)
-    corners = [
-        [pull * s for s in signs] for signs in product((1, -1), repeat=torus.dim)
-    ]
+    corners = [[pull * s for s in signs] for signs in product((1, -1), repeat=torus.dim)]
 
     def vector(s: list[Fraction]) -> list[Fraction]:
         return [
@@ -304,9 +302,11 @@ def _points(
     for _ in range(60):
         for i in range(torus.dim):
             rest = vector([Fraction(-d[j]) if j == i else near[j] for j in range(torus.dim)])
-            best = -sum((a * b for a, b in zip(rest, steps[i], strict=True)), Fraction(0)) / sum(
-                (a * a for a in steps[i]), Fraction(0)
-            ) - d[i]
+            best = (
+                -sum((a * b for a, b in zip(rest, steps[i], strict=True)), Fraction(0))
+                / sum((a * a for a in steps[i]), Fraction(0))
+                - d[i]
+            )
             near[i] = max(-pull, min(pull, best)).limit_denominator(10**12)
     if not (norm(near) < high and low < norm(far)):
         return None

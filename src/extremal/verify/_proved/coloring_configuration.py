@@ -130,7 +130,13 @@ class _Sweep:
                 return True
             else:
                 x, pattern = met
-                cells = [x, *(tuple((a + b) % n for a, b, n in zip(x, d, self.torus.grid, strict=True)) for d in offsets)]
+                cells = [
+                    x,
+                    *(
+                        tuple((a + b) % n for a, b, n in zip(x, d, self.torus.grid, strict=True))
+                        for d in offsets
+                    ),
+                ]
                 raise Rejected(
                     f"a copy of the configuration with colours {pattern} cannot be excluded: "
                     f"cells {', '.join(map(str, cells))}, rotation {where}."
@@ -187,7 +193,7 @@ def _offsets(
 
 
 def _arc(k: int, depth: int) -> tuple[Interval, Interval]:
-    """cos and sin of theta = 2 atan(t) over t in [k, k + 1] / 2^depth; both are monotone there."""
+    """Cos and sin of theta = 2 atan(t) over t in [k, k + 1] / 2^depth; both are monotone there."""
     unit = 1 << depth
 
     def at(n: int) -> tuple[int, int, int]:
@@ -227,9 +233,7 @@ def _less(
     return a, b
 
 
-def _coordinates(
-    torus: Torus, q: tuple[Interval, Interval]
-) -> tuple[Interval, Interval]:
+def _coordinates(torus: Torus, q: tuple[Interval, Interval]) -> tuple[Interval, Interval]:
     """The coordinates of a point in the basis of the cell vectors."""
     (a, b), (c, d) = torus.steps
     det = determinant(torus.steps)

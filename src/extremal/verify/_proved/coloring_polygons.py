@@ -45,7 +45,9 @@ def check(claim: dict[str, Any], witness: dict[str, Any], folder: Path) -> list[
         raise Rejected("colors is not 1 to 255, or free does not say whether one is free.")
     rest = claim.get("rest")
     if type(rest) is not bool or (rest and not claim["free"]):
-        raise Rejected("rest says whether what the tiles leave is free; then there is a free colour.")
+        raise Rejected(
+            "rest says whether what the tiles leave is free; then there is a free colour."
+        )
     if fields.text(claim, "coloring_sha256") != digest(witness):
         raise Rejected("the witness has another SHA-256 than the claim says.")
     lattice = _lattice(fields.items(witness, "lattice"))
@@ -103,7 +105,10 @@ def _tiles(entries: list[Any], palette_size: int) -> list[Tile]:
     found: list[Tile] = []
     total = 0
     for number, entry in enumerate(entries):
-        if not isinstance(entry, dict) or set(cast("dict[str, Any]", entry)) != {"color", "vertices"}:
+        if not isinstance(entry, dict) or set(cast("dict[str, Any]", entry)) != {
+            "color",
+            "vertices",
+        }:
             raise Rejected(f"tile {number} has not the fields color and vertices.")
         tile = cast("dict[str, Any]", entry)
         color, vertices = tile["color"], tile["vertices"]
@@ -111,7 +116,9 @@ def _tiles(entries: list[Any], palette_size: int) -> list[Tile]:
             raise Rejected(f"tile {number} has colour {color!r}, not 0 to {palette_size - 1}.")
         if not isinstance(vertices, list) or len(cast("list[Any]", vertices)) < 3:
             raise Rejected(f"tile {number} has fewer than three vertices.")
-        polygon = tuple(_point(v, f"a vertex of tile {number}") for v in cast("list[Any]", vertices))
+        polygon = tuple(
+            _point(v, f"a vertex of tile {number}") for v in cast("list[Any]", vertices)
+        )
         total += len(polygon)
         if total > MAX_VERTICES:
             raise Rejected(f"there are more than {MAX_VERTICES} vertices.")
@@ -240,7 +247,7 @@ def _rule(rule: Any, colors: int, tiles: list[Tile], lattice: tuple[Point, Point
 
 def _witness(p: Polygon, q: Polygon) -> str:
     """The pair of vertices nearest to each other and the pair farthest apart."""
-    pairs = sorted(((_square(u, v), u, v) for u in p for v in q))
+    pairs = sorted((_square(u, v), u, v) for u in p for v in q)
     return " and ".join(
         f"({u[0]}, {u[1]}) to ({v[0]}, {v[1]}) at squared distance {float(s):.9f}"
         for s, u, v in (pairs[0], pairs[-1])
@@ -265,9 +272,7 @@ def _shifts(p: Polygon, q: Polygon, lattice: tuple[Point, Point], reach: Fractio
         middle = -_dot(row, c)
         width = radius * _root_above(_dot(row, row))
         ranges.append(range((middle - width).__ceil__(), (middle + width).__floor__() + 1))
-    return [
-        (s * a + t * e, s * b + t * f) for s, t in product(*ranges)
-    ]
+    return [(s * a + t * e, s * b + t * f) for s, t in product(*ranges)]
 
 
 def _least(p: Polygon, q: Polygon) -> Fraction:
