@@ -2,8 +2,8 @@
 
 Run:      python benchmarks/coloring/checking.py
 Expect:   at most 10 s with the compiled screen, at most 90 s with `extremal verify`, same verdict.
-Fairness: one core; the screen is compiled before the clock starts; verify includes reading the file.
-          A second file differs in one cell and must be rejected by both.
+Fairness: one core; the screen is compiled before the clock starts; verify includes reading the
+          file. A second file differs in one cell and must be rejected by both.
 """
 
 import time

@@ -102,7 +102,7 @@ def table(records: list[dict[str, Any]]) -> Table:
     for r in records:
         rows.setdefault((r["configuration"]["problem"], r["configuration"]["method"]), []).append(r)
     return Table(
-        ["problem", "method", "runs", "verified", "seconds, least", "seconds, most", "cells a side"],
+        ["problem", "method", "runs", "verified", "least, s", "most, s", "cells a side"],
         [
             [what, method, len(rs), sum(r["samples"]["verified"] for r in rs),
              round(min(r["samples"]["seconds"] for r in rs), 1),

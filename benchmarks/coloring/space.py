@@ -3,7 +3,7 @@
 Run:      python benchmarks/coloring/space.py
 Expect:   a certified 14-colouring with a free colour; published after formalisation 3.4622 %.
 Fairness: cells lose about half a cell at every boundary, and ours are much larger than published
-          ones; the pair rate of 15 colours is that of cells, exact, beside the trained network's loss.
+          ones; the pair rate of 15 colours is that of cells, beside the trained network's loss.
 """
 
 import time

@@ -3,9 +3,9 @@
 Run:      python benchmarks/coloring/triangles.py
 Expect:   at least three certified points of the map beyond stripes.
 Fairness: stripes by the exact criterion for half-open stripes, which is necessary and sufficient. A
-          colouring whose every colour avoids one of the three sides avoids the triangle, so six-colourings
-          of type (1, 1, 1, 1, 1, a) are tried; the certificate is for the triangle itself, every
-          position and reflection.
+          colouring whose every colour avoids one of the three sides avoids the triangle, so
+          six-colourings of type (1, 1, 1, 1, 1, a) are tried; the certificate is for the triangle
+          itself, every position and reflection.
 """
 
 import time

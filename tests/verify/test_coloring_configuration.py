@@ -13,7 +13,7 @@ EQUILATERAL = [["1", "0"], ["1/2", "sqrt(3/4)"]]
 
 
 def files(width=F(3, 5), points=EQUILATERAL, motions="rigid"):
-    """Three stripes of a width, cells 1/2 high; by hand: clean if sqrt(3)/4 <= width <= sqrt(3)/2."""
+    """Three stripes, cells 1/2 high; by hand: clean if sqrt(3)/4 <= width <= sqrt(3)/2."""
     common = (2 * width).denominator * 2
     witness = {
         "lattice": [[int(3 * width * common), 0], [0, common // 2]],

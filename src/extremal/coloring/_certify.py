@@ -59,7 +59,7 @@ class Certified:
             "-"
             if self.conflict is None
             else (
-                f"colour {self.conflict.color}, cells {self.conflict.cell} and + {self.conflict.offset}"
+                f"colour {self.conflict.color}, cell {self.conflict.cell} + {self.conflict.offset}"
             )
         )
         return Table(

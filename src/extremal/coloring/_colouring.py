@@ -52,7 +52,7 @@ class Colouring:
         palette = self.colors + self.free
         if given.min() < 0 or given.max() >= palette:
             raise ValueError(
-                f"the cells hold colours {given.min()} to {given.max()}, outside 0 to {palette - 1}."
+                f"the cells hold colours {given.min()} to {given.max()}, beyond 0 to {palette - 1}."
             )
         cells = np.ascontiguousarray(given, np.uint8)
         cells.setflags(write=False)

@@ -1,4 +1,4 @@
-"""Exact repair by CP-SAT: recolour a band of cells so that as few as possible conflict or stay free.
+"""Exact repair by CP-SAT: recolour a band of cells so that as few as possible stay free.
 
 Only cells in the band around conflicts, free cells and boundaries get variables; all others keep
 their colour, which forbids that colour to band cells at a forbidden offset. So the result is the

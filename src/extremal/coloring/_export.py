@@ -66,16 +66,17 @@ def lean_data(colouring: Colouring, problem: Problem | None = None) -> str:
         f"def colors : Nat := {colouring.colors}",
         f"def hasFree : Bool := {str(colouring.free).lower()}",
         "/-- (length, colour), last axis fastest. -/",
-        f"def runs : Array (Nat × Nat) := #[{runs}]",
+        f"def runs : Array (Nat \u00d7 Nat) := #[{runs}]",
     ]
     if problem is not None:
         rules = ", ".join(
-            f"({_array(r['colors'])}, #[{', '.join(f'({_rat(a)}, {_rat(b)})' for a, b in r['squared'])}])"
+            f"({_array(r['colors'])}, "
+            f"#[{', '.join(f'({_rat(a)}, {_rat(b)})' for a, b in r['squared'])}])"
             for r in rules_of(problem)
         )
         lines += [
             "/-- (colours, intervals of squared distances that they avoid). -/",
-            f"def rules : Array (Array Nat × Array (Rat × Rat)) := #[{rules}]",
+            f"def rules : Array (Array Nat \u00d7 Array (Rat \u00d7 Rat)) := #[{rules}]",
         ]
     return "\n".join([*lines, "end Colouring"]) + "\n"
 

@@ -437,8 +437,10 @@ def save(run: Run, found: "Found", history: list[dict[str, Any]]) -> "Found":
         run.path, {"colouring": Picture(*picture_of(found.colouring, found.problem))}
     )
     sections: list[Section] = [Text(describe(found.problem)), found.table(), *figures]
-    rows = [[h["round"], h["grid"], h["residue"], h["free"], round(h["seconds"], 1), h["note"] or "-"]
-            for h in history]  # fmt: skip
+    rows = [
+        [h["round"], h["grid"], h["residue"], h["free"], round(h["seconds"], 1), h["note"] or "-"]
+        for h in history
+    ]
     sections.append(Table(["round", "grid", "conflicting pairs", "free", "seconds", "note"], rows))
     footer = (
         f"Check it: extremal verify {certificate}"

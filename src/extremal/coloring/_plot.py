@@ -156,8 +156,8 @@ def draw(
     axes.set_ylim(-half, half)
     handles = _legend(found)
     axes.legend(
-        handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.05), ncols=min(8, len(handles)),
-        handlelength=0.9, columnspacing=0.9,
+        handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.05),
+        ncols=min(8, len(handles)), handlelength=0.9, columnspacing=0.9,
     )  # fmt: skip
     return figure_bytes(figure, kind), count
 

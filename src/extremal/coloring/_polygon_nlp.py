@@ -6,9 +6,9 @@ fitting together whatever the variables are.
 
 For every two tiles of one colour within reach, and every distance set of the colour, one of two
 things must hold: all corners of the two are nearer than the set (largest distance), or every corner
-is farther from every side than the set (least distance). Which one is decided anew in every round. A
-round is one linear program: distances are replaced by their tangents within a trust region, which
-shrinks where that was too bold. (SLSQP took a minute a round on 150 variables and 2,000 inequalities.)
+is farther from every side than the set (least distance). Which one is decided anew in every round.
+A round is one linear program: distances are replaced by their tangents within a trust region, which
+shrinks where that was too bold. (SLSQP took a minute a round on 150 variables.)
 """
 
 from dataclasses import dataclass

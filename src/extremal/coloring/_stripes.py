@@ -1,8 +1,8 @@
 """Starts for configurations: stripes and random patterns on small tori, repaired by local search.
 
 The local search works on the hypergraph of forbidden patterns on one torus: for every cell x and
-every tuple of offsets that some position realises, the cells x, x + D_1, … must not have a forbidden
-pattern. It recolours a cell of a broken pattern to the colour that breaks least.
+every tuple of offsets that some position realises, the cells x, x + D_1, … must not have a
+forbidden pattern. It recolours a cell of a broken pattern to the colour that breaks least.
 """
 
 # Types of compiled functions are those of their first call; numba infers them.

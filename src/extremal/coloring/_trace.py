@@ -1,10 +1,11 @@
 """From cells to tiles: the boundaries of the patches as polygons that fit together.
 
-A patch is a connected set of cells of one colour on the torus, unrolled into the plane. Grid corners
+A patch is a connected set of cells of one colour on the torus, unrolled into the plane. Corners
 where three or more patches meet become vertices; the boundary between two of them is thinned by
 Douglas and Peucker's rule, the same for the patches on its both sides.
 """
 
+import itertools
 from collections import defaultdict, deque
 
 import numpy as np
@@ -50,7 +51,7 @@ def trace(colouring: Colouring, tolerance: float = 1.2, smallest: float = 0.002)
         nodes = [k - nodes[0] for k in nodes] + [len(loop)]
         loop = [*loop, loop[0]]
         polygon: list[Corner] = []
-        for a, b in zip(nodes[:-1], nodes[1:], strict=True):
+        for a, b in itertools.pairwise(nodes):
             chain = loop[a : b + 1]
             for k in _thin(chain, (n0, n1), tolerance, thinned)[:-1]:
                 i, j = chain[k]
@@ -168,7 +169,7 @@ def _thin(
     """Which corners of a boundary are kept; equal for both directions and all translates."""
 
     def key(c: list[Place]) -> tuple[Place, tuple[Place, ...]]:
-        steps = tuple((b[0] - a[0], b[1] - a[1]) for a, b in zip(c[:-1], c[1:], strict=True))
+        steps = tuple((b[0] - a[0], b[1] - a[1]) for a, b in itertools.pairwise(c))
         return (c[0][0] % grid[0], c[0][1] % grid[1]), steps
 
     forward, backward = key(chain), key(chain[::-1])

@@ -1,4 +1,4 @@
-"""The verbs `formalise`, `repair` and `refine`: from a pattern to exact cells and exact polygons."""
+"""The verbs `formalise`, `repair` and `refine`: from a pattern to exact cells and polygons."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -146,8 +146,8 @@ class RepairConfig:
 
     method: Literal["auto", "tabu", "fill", "exact", "finer"] = "auto"
     """"tabu" recolours, "fill" frees cells and colours again what it can, "exact" recolours a band
-    by CP-SAT and gives a bound, "finer" halves the cells; "auto" takes fill with a free colour, else
-    tabu."""
+    by CP-SAT and gives a bound, "finer" halves the cells; "auto" takes fill with a free colour,
+    else tabu."""
     iterations: int = 200_000
     """Of the local searches."""
     seconds: float = 60.0

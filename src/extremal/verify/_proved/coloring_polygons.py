@@ -71,8 +71,7 @@ def check(claim: dict[str, Any], witness: dict[str, Any], folder: Path) -> list[
     rules = fields.items(claim, "rules")
     if not rules:
         raise Rejected("there is no rule, so nothing is claimed.")
-    for rule in rules:
-        said.append(_rule(rule, colors, tiles, lattice))
+    said += [_rule(rule, colors, tiles, lattice) for rule in rules]
     said.append(f"{len(tiles)} tiles and their translates cover the plane" if not rest else
                 f"{len(tiles)} convex tiles and their translates do not overlap")  # fmt: skip
     if claim["free"]:
@@ -242,7 +241,10 @@ def _rule(rule: Any, colors: int, tiles: list[Tile], lattice: tuple[Point, Point
                             )
     where = ", ".join(_name(low, high) for low, high in spans)
     names = ", ".join(map(str, bound))
-    return f"no two points of the plane of colour {names} are at distance {where} ({pairs} pairs of tiles)"
+    return (
+        f"no two points of the plane of colour {names} are at distance {where} "
+        f"({pairs} pairs of tiles)"
+    )
 
 
 def _witness(p: Polygon, q: Polygon) -> str:
