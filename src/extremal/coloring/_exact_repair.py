@@ -67,7 +67,9 @@ def recolour(
     if colouring.free:
         conflicting |= colouring.cells == problem.colors
     inner = np.pad(conflicting, band, mode="wrap")
-    grown = scipy.ndimage.binary_dilation(inner, iterations=band)
+    grown: Any = inner
+    if band:  # with 0 iterations SciPy would go on until nothing changes
+        grown = scipy.ndimage.binary_dilation(inner, iterations=band)
     open_cells = grown[tuple(slice(band, -band) for _ in colouring.grid)] if band else conflicting
     where = np.argwhere(open_cells)
     if len(where) > _MOST:

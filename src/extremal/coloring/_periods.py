@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from ._errors import ColoringError
+from ._fft import irfftn, rfftn
 
 _OVERLAP = 0.22  # of the box; less is too noisy to count
 _SHORTEST = 0.35  # shorter translations are shoulders of the peak at 0
@@ -50,10 +51,10 @@ def correlations(
     shape = grid.shape[:-1]
     size = [scipy.fft.next_fast_len(2 * n) for n in shape]
     axes = tuple(range(len(shape)))
-    image = scipy.fft.rfftn(grid, size, axes=axes)
-    ones = scipy.fft.rfftn(np.ones(shape), size)
-    total = scipy.fft.irfftn((image.conj() * image[..., list(permutation)]).sum(-1), size)
-    count = scipy.fft.irfftn(ones * ones.conj(), size)
+    image = rfftn(grid, size, axes=axes)
+    ones = rfftn(np.ones(shape), size)
+    total = irfftn((image.conj() * image[..., list(permutation)]).sum(-1), size)
+    count = irfftn(ones * ones.conj(), size)
     middle = np.fft.fftshift(count)
     agreement = np.fft.fftshift(total) / np.maximum(middle, 1.0)
     return agreement, middle / np.prod(shape)

@@ -215,7 +215,7 @@ def _step(tiles: Tiles, goal: _Goal, trust: float) -> Tiles:
         d = np.zeros(2)
         for (k, i, j), weight in bound.terms:
             d += weight * (places[k] + i * tiles.lattice[0] + j * tiles.lattice[1])
-        length = float(np.hypot(*d))
+        length = float(np.linalg.norm(d))
         sign = 1.0 if bound.below else -1.0
         unit = sign * d / max(length, 1e-12)
         # sign * (|d| + unit . change) + slack - violation <= sign * limit

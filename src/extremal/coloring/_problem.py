@@ -354,11 +354,7 @@ class Problem:
             ValueError: A field is missing, unknown or of no use.
         """
         fields = {"dim", "colors", "rules", "free_color", "objective"}
-        if (
-            not isinstance(plain, Mapping)
-            or set(plain) - fields
-            or not {"dim", "colors", "rules"} <= set(plain)
-        ):
+        if set(plain) - fields or not {"dim", "colors", "rules"} <= set(plain):
             raise ValueError(f"a problem has the fields {', '.join(sorted(fields))}.")
         rules: list[Rule] = []
         known = set(Rule.__dataclass_fields__)

@@ -16,6 +16,7 @@ from jaxtyping import Float, Int, Integer
 
 from ._colouring import Colouring
 from ._errors import ColoringError
+from ._fft import irfftn, rfftn
 from ._jit import jit
 from ._offsets import forbidden, half, reduced
 from ._problem import Problem
@@ -180,11 +181,9 @@ def pair_counts(cells: Integer[np.ndarray, "..."], color: int) -> Int[np.ndarray
     Raises:
         ArithmeticError: The transform was not accurate enough to round (never met).
     """
-    import scipy.fft
-
     mask = (cells == color).astype(np.float64)
-    image = scipy.fft.rfftn(mask)
-    counts = scipy.fft.irfftn(image * image.conj(), s=mask.shape)
+    image = rfftn(mask)
+    counts = irfftn(image * image.conj(), s=mask.shape)
     found = np.rint(counts)
     if np.abs(counts - found).max() > 0.1:
         raise ArithmeticError("the Fourier counts are not integers; the grid is too large.")
@@ -206,13 +205,11 @@ def neighbour_counts(
     cells: Integer[np.ndarray, "..."], color: int, offsets: Int[np.ndarray, "m n"]
 ) -> Int[np.ndarray, "..."]:
     """Return for every cell x how many cells x + D have a colour, D among the offsets (reduced)."""
-    import scipy.fft
-
     mask = (cells == color).astype(np.float64)
     kernel = np.zeros(cells.shape)
     kernel[tuple(offsets.T)] = 1.0
-    image = scipy.fft.rfftn(mask) * scipy.fft.rfftn(kernel).conj()
-    return np.rint(scipy.fft.irfftn(image, s=mask.shape)).astype(np.int64)
+    image = rfftn(mask) * rfftn(kernel).conj()
+    return np.rint(irfftn(image, s=mask.shape)).astype(np.int64)
 
 
 def free_of(colouring: Colouring, problem: Problem) -> Float[np.ndarray, "..."]:

@@ -53,7 +53,7 @@ class Candidate:
 
     def key(self) -> tuple[float, ...]:
         """Smaller is better: no conflicts first, then less free space."""
-        return (self.residue, float(self.colouring.free_density), self.loss)
+        return (float(self.residue), float(self.colouring.free_density), self.loss)
 
 
 def blur_of(basis: Float[np.ndarray, "n n"], grid: Sequence[int]) -> float:

@@ -10,11 +10,13 @@ sum_c <p_c, 1_F * p_c> with F the forbidden offsets, the exact relaxation of the
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 from ._colouring import Colouring, Matrix, rational_lattice
+from ._fft import irfftn, rfftn
 from ._offsets import forbidden, reduced
 from ._problem import Problem
 
@@ -43,6 +45,12 @@ def softmax(x: Float[np.ndarray, "k ..."]) -> Float[np.ndarray, "k ..."]:
     return y / y.sum(0)
 
 
+def _minus_j1(t: Float[np.ndarray, "..."]) -> Any:
+    import scipy.special
+
+    return -scipy.special.j1(t)
+
+
 def bessel(n: int) -> tuple[Callable[..., object], Callable[..., object]]:
     """Return the mean of exp(i <t u, .>) over the unit sphere of R^n as a function of t, and its
     derivative.
@@ -50,7 +58,7 @@ def bessel(n: int) -> tuple[Callable[..., object], Callable[..., object]]:
     import scipy.special
 
     if n == 2:
-        return scipy.special.j0, lambda t: -scipy.special.j1(t)
+        return scipy.special.j0, _minus_j1
 
     def sinc(t: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
         return np.sinc(t / np.pi)
@@ -107,15 +115,13 @@ class Spectral:
         self, p: Float[np.ndarray, "k ..."], basis: Float[np.ndarray, "n n"], lattice: bool = True
     ) -> tuple[float, Float[np.ndarray, "k ..."], Float[np.ndarray, "n n"]]:
         """Return the loss, its gradient in p, and in the lattice rows."""
-        import scipy.fft
-
-        cells = float(np.prod(self.grid))
+            cells = float(np.prod(self.grid))
         inverse = np.linalg.inv(basis)
         kappa = self.m @ inverse.T
         length = np.sqrt((kappa**2).sum(-1))
         value, slope = bessel(self.n)
         axes = tuple(range(1, self.n + 1))
-        image = scipy.fft.rfftn(p[: self.problem.colors], axes=axes) / cells
+        image = rfftn(p[: self.problem.colors], axes=axes) / cells
         grad = np.zeros_like(p)
         grad_basis = np.zeros((self.n, self.n))
         loss = 0.0
@@ -130,7 +136,7 @@ class Spectral:
                     change += weight * np.asarray(slope(t)) * 2 * np.pi * d
             power = (np.abs(image[colors]) ** 2).sum(0) * self.twice
             loss += float((power * kernel).sum())
-            grad[colors] = scipy.fft.irfftn(image[colors] * kernel, s=self.grid, axes=axes) * 2.0
+            grad[colors] = irfftn(image[colors] * kernel, s=self.grid, axes=axes) * 2.0
             if lattice:
                 # d|kappa| = -kappa^T B^-1 dB kappa / |kappa|
                 w = (power * change / safe).reshape(-1, 1)
@@ -228,8 +234,6 @@ def relax(
 
     Cost: two FFTs a colour and step.
     """
-    import scipy.fft
-
     grid = soft.logits.shape[1:]
     axes = tuple(range(1, len(grid) + 1))
     steps_exact = tuple(tuple(x / n for x in v) for v, n in zip(lattice, grid, strict=True))
@@ -238,7 +242,7 @@ def relax(
         kernel = np.zeros(grid, np.float32)
         kernel[tuple(reduced(forbidden(steps_exact, spans), grid).T)] = 1.0
         # F = -F, so the transform is real
-        kernels.append((list(colors), np.ascontiguousarray(scipy.fft.rfftn(kernel).real)))
+        kernels.append((list(colors), np.ascontiguousarray(rfftn(kernel).real)))
     logits = soft.logits.astype(np.float32)
     adam = Adam([logits], [rate])
     loss = np.inf
@@ -249,8 +253,8 @@ def relax(
         grad = np.zeros_like(p)
         loss = 0.0
         for colors, kernel in kernels:
-            image = scipy.fft.rfftn(p[colors], axes=axes)
-            spread = scipy.fft.irfftn(image * kernel, s=grid, axes=axes)
+            image = rfftn(p[colors], axes=axes)
+            spread = irfftn(image * kernel, s=grid, axes=axes)
             loss += float((spread * p[colors]).sum())
             grad[colors] = 2 * spread
         if problem.free_color:
