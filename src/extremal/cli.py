@@ -81,6 +81,17 @@ AREAS: dict[str, tuple[str, dict[str, str]]] = {
             "certify": "attack a classifier and bound what its explanations are worth",
         },
     ),
+    "coloring": (
+        "colourings of the plane and of space, with proofs for all of it",
+        {
+            "find": "look for a colouring that keeps every rule, certify and draw it",
+            "formalise": "turn a pattern into exact cells on a grid",
+            "repair": "remove conflicts, or free cells, of a cell colouring",
+            "refine": "trace polygons, optimise their vertices, round them to rationals",
+            "certify": "decide exactly whether a colouring keeps its rules",
+            "plot": "draw several periods, circles and conflicts",
+        },
+    ),
     "tcurves": (
         "real curves patched from triangulations: schemes, exact census, search",
         {
@@ -107,6 +118,20 @@ _MODULES = {
 }
 
 _PAPERS = {
+    "coloring": (
+        "Mundinger, Zimmer, Kiem, Spiegel, Pokutta: Neural discovery in mathematics: do machines "
+        "dream of colored planes? ICML 2025, arXiv:2501.18527 (relaxation, formalisation).",
+        "Mundinger, Pokutta, Spiegel, Zimmer: Extending the continuum of six-colorings. 2024, "
+        "arXiv:2404.05509.",
+        "Croft: Incidence incidents. Eureka 30, 1967 (tortoises).",
+        "Soifer: A six-coloring of the plane. J. Combin. Theory A 61, 1992. Hoffman, Soifer: "
+        "Another six-coloring of the plane. Discrete Math. 150, 1996.",
+        "Coulson: A 15-colouring of 3-space omitting distance one. Discrete Math. 256, 2002.",
+        "Pritikin: All unit-distance graphs of order 6197 are 6-colorable. J. Combin. Theory B "
+        "73, 1998. Parts: What percent of the plane can be properly 5- and 6-colored? 2020.",
+        "Ambrus, Csiszarik, Matolcsi, Varga, Zsamboki: The density of planar sets avoiding unit "
+        "distances. Math. Programming, 2023.",
+    ),
     "frankwolfe": (
         "Pokutta, Spiegel, Zimmer: Deep neural network training with Frank-Wolfe. 2020, "
         "arXiv:2010.07243 (SFW over regions, rescaling, region sizes).",

@@ -21,6 +21,7 @@ def test_the_tour_verifies_and_is_refused_a_second_time(tmp_path, capsys):
         "llm",
         "interpret",
         "flows",
+        "coloring",
         "sos",
         "tcurves",
     ]

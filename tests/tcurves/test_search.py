@@ -9,8 +9,7 @@ import time
 import pytest
 
 from extremal import cli, tcurves, verify
-from extremal.lab import RunError
-from extremal.tcurves._search import seconds_of
+from extremal.lab import RunError, seconds_of
 
 
 def test_degree_4_is_found_and_verified(tmp_path):

@@ -219,12 +219,38 @@ def _interpret(folder: Path) -> Stop:
     )
 
 
+def _coloring(folder: Path) -> Stop:
+    """Seven colours for the plane, from nothing."""
+    from extremal import coloring
+
+    begun = time.perf_counter()
+    found = coloring.find(coloring.Problem.plane(7), budget="60s", grid=24, out=folder / "coloring")
+    assert found.certificate is not None  # the search is deterministic and succeeds
+    low, high = next((a, b) for a, b in found.spectrum(0).intervals if a <= 1 <= b)
+    return Stop(
+        "coloring",
+        "Do seven colours suffice for the plane?",
+        f"yes: {found.colouring.cells.size} cells, repeated, have no two points of one colour at "
+        f"distance 1; colour 0 avoids all of [{low:.3f}, {high:.3f}]",
+        found.certificate,
+        time.perf_counter() - begun,
+        [
+            Text("Colours of the plane", heading=True),
+            Picture(
+                (folder / "coloring" / "figures" / "colouring.png").read_bytes(),
+                "Three periods; points on the circle are at distance 1 from its centre.",
+            ),
+        ],
+    )
+
+
 _ANSWERS: tuple[Callable[[Path], Stop], ...] = (
     _frankwolfe,
     _compression,
     _llm,
     _interpret,
     _flows,
+    _coloring,
     _sos,
     _tcurves,
 )

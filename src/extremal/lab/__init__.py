@@ -2,6 +2,7 @@
 
 from ._certificates import Part, write_certificate
 from ._commands import Answer, Command, command, command_of
+from ._durations import seconds_of
 from ._errors import (
     ExtremalError,
     MissingExtra,
@@ -69,6 +70,7 @@ __all__ = [
     "report",
     "require",
     "resolve",
+    "seconds_of",
     "seed_everything",
     "seeds_part",
     "sha256_file",
