@@ -45,12 +45,12 @@ wheel: $(INSTALLED)
 plain: wheel
 	rm -rf $(PLAIN)
 	$(PYTHON) -m venv $(PLAIN)
-	$(PLAIN)/bin/pip install --quiet -c constraints.txt "$$(ls dist/extremal-*.whl)[flows,sos,tcurves]" \
+	$(PLAIN)/bin/pip install --quiet -c constraints.txt "$$(ls dist/extremal-*.whl)[flows,sos,tcurves]" scikit-learn \
 	  pytest pytest-timeout pytest-xdist pytest-benchmark hypothesis beartype
 	$(PLAIN)/bin/python -c "import importlib.util as u; assert not u.find_spec('torch')"
-	$(PLAIN)/bin/python -m pytest -q -n auto -m "not slow and not gpu" tests/lab tests/verify tests/frankwolfe tests/flows tests/sos tests/tcurves tests/test_cli.py \
+	$(PLAIN)/bin/python -m pytest -q -n auto -m "not slow and not gpu" tests/lab tests/verify tests/frankwolfe tests/flows tests/sos tests/tcurves tests/interpret tests/test_cli.py \
 	  --ignore tests/verify/test_llm_model.py --ignore tests/verify/test_pruning_model.py \
-	  --ignore tests/verify/test_pruning_soup.py  # these make their files with torch
+	  --ignore tests/verify/test_pruning_soup.py --ignore tests/verify/test_compression_model.py  # these make their files with torch
 	$(PLAIN)/bin/extremal --help > /dev/null
 
 # The wheel with one extra, or with none, and nothing else: an answer of its area is verified.

@@ -17,9 +17,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs" / "tutorials").glob("*.md")),
+]
 # These train networks, or study a network over many seeds.
-SLOW = {"README.md", "flows.md", "index.md", "llm.md", "pruning.md", "tcurves.md", "training.md"}
+SLOW = {"README.md", "flows.md", "index.md", "llm.md", "prune-to-deploy.md",
+        "pruning.md", "tcurves.md", "training.md"}  # fmt: skip
 
 DENSE = "extremal training fit --model resnet20 --data digits --epochs 20 --out runs/dense"
 # What a page supposes to be there: commands before its console blocks, code before its Python.

@@ -9,18 +9,37 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from . import demo, flows, frankwolfe, lab, llm, pruning, reproduce, tcurves, training, verify
+    from . import (
+        coloring,
+        compression,
+        demo,
+        flows,
+        frankwolfe,
+        interpret,
+        lab,
+        llm,
+        pruning,
+        reproduce,
+        sos,
+        tcurves,
+        training,
+        verify,
+    )
 
 __version__ = "0.1.0"
 __all__ = [
     "__version__",
+    "coloring",
+    "compression",
     "demo",
     "flows",
     "frankwolfe",
+    "interpret",
     "lab",
     "llm",
     "pruning",
     "reproduce",
+    "sos",
     "tcurves",
     "training",
     "verify",

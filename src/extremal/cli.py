@@ -35,6 +35,14 @@ AREAS: dict[str, tuple[str, dict[str, str]]] = {
             "soup": "prune, retrain several times from there, and average",
         },
     ),
+    "compression": (
+        "one training, any ratio; then a file that is smaller and a network that is faster",
+        {
+            "sweep": "measure one network at every kind and ratio",
+            "compress": "make it smaller, by a ratio or to a target",
+            "export": "write it for deployment and measure it on this machine",
+        },
+    ),
     "flows": (
         "Nash flows over time, packet simulation, and how far apart they are",
         {
@@ -65,6 +73,25 @@ AREAS: dict[str, tuple[str, dict[str, str]]] = {
             "bench": "measure how proofs are found on sums of squares with a known basis",
         },
     ),
+    "interpret": (
+        "explanations with a guarantee, and an audit of any explainer",
+        {
+            "train": "train a Merlin-Arthur classifier",
+            "explain": "decide one row and show why, or abstain",
+            "certify": "attack a classifier and bound what its explanations are worth",
+        },
+    ),
+    "coloring": (
+        "colourings of the plane and of space, with proofs for all of it",
+        {
+            "find": "look for a colouring that keeps every rule, certify and draw it",
+            "formalise": "turn a pattern into exact cells on a grid",
+            "repair": "remove conflicts, or free cells, of a cell colouring",
+            "refine": "trace polygons, optimise their vertices, round them to rationals",
+            "certify": "decide exactly whether a colouring keeps its rules",
+            "plot": "draw several periods, circles and conflicts",
+        },
+    ),
     "tcurves": (
         "real curves patched from triangulations: schemes, exact census, search",
         {
@@ -91,6 +118,20 @@ _MODULES = {
 }
 
 _PAPERS = {
+    "coloring": (
+        "Mundinger, Zimmer, Kiem, Spiegel, Pokutta: Neural discovery in mathematics: do machines "
+        "dream of colored planes? ICML 2025, arXiv:2501.18527 (relaxation, formalisation).",
+        "Mundinger, Pokutta, Spiegel, Zimmer: Extending the continuum of six-colorings. 2024, "
+        "arXiv:2404.05509.",
+        "Croft: Incidence incidents. Eureka 30, 1967 (tortoises).",
+        "Soifer: A six-coloring of the plane. J. Combin. Theory A 61, 1992. Hoffman, Soifer: "
+        "Another six-coloring of the plane. Discrete Math. 150, 1996.",
+        "Coulson: A 15-colouring of 3-space omitting distance one. Discrete Math. 256, 2002.",
+        "Pritikin: All unit-distance graphs of order 6197 are 6-colorable. J. Combin. Theory B "
+        "73, 1998. Parts: What percent of the plane can be properly 5- and 6-colored? 2020.",
+        "Ambrus, Csiszarik, Matolcsi, Varga, Zsamboki: The density of planar sets avoiding unit "
+        "distances. Math. Programming, 2023.",
+    ),
     "frankwolfe": (
         "Pokutta, Spiegel, Zimmer: Deep neural network training with Frank-Wolfe. 2020, "
         "arXiv:2010.07243 (SFW over regions, rescaling, region sizes).",
@@ -107,6 +148,21 @@ _PAPERS = {
         "Pedregosa, Negiar, Askari, Jaggi: Linearly convergent Frank-Wolfe with backtracking "
         "line-search. AISTATS 2020.",
         "Argyriou, Foygel, Srebro: Sparse prediction with the k-support norm. NeurIPS 2012.",
+    ),
+    "compression": (
+        "Zimmer, Spiegel, Pokutta: Compression-aware training of neural networks using "
+        "Frank-Wolfe. 2022, arXiv:2205.11921 (regions of filters and ranks, one training).",
+        "Miao, Luo, Chen, Chen, Liu, Wang: Learning pruning-friendly networks via Frank-Wolfe: "
+        "one-shot, any-sparsity, and no retraining. ICLR 2022 (SFW-pruning, SFW-Init).",
+        "Wen et al.: Learning structured sparsity in deep neural networks. NeurIPS 2016 (SSL).",
+        "Alvarez, Salzmann: Learning the number of neurons in deep networks. NeurIPS 2016 (GLT).",
+        "Ding et al.: Auto-balanced filter pruning. AAAI 2018 (ABFP).",
+        "Idelbayev, Carreira-Perpiñán: Low-rank compression of neural nets. CVPR 2020 (LC).",
+        "Fang, Ma, Song, Mi, Wang: DepGraph. CVPR 2023 (dependency graph, torch-pruning).",
+        "Li et al.: Pruning filters for efficient ConvNets. ICLR 2017 (norms of filters).",
+        "He et al.: Filter pruning via geometric median. CVPR 2019 (FPGM).",
+        "Liu et al.: Network slimming. ICCV 2017 (scales of normalisation).",
+        "Molchanov et al.: Importance estimation for neural network pruning. CVPR 2019 (Taylor).",
     ),
     "flows": (
         "Ziemke, Sering, Vargas Koch, Zimmer, Nagel, Skutella: Flows over time as continuous "
@@ -184,6 +240,22 @@ _PAPERS = {
         "1993 (constraints).",
         "Scheiderer: Sums of squares of polynomials with rational coefficients. J. Eur. Math. "
         "Soc. 18, 2016 (real squares without rational ones).",
+    ),
+    "interpret": (
+        "Wäldchen, Sharma, Turan, Zimmer, Pokutta: Interpretability guarantees with Merlin-Arthur "
+        "classifiers. AISTATS 2024, arXiv:2206.00759.",
+        "Wäldchen: Hardness of deceptive certificate selection. 2023, arXiv:2306.04505 "
+        "(correlation of features).",
+        "Macdonald, Besançon, Pokutta: Interpretable neural networks with Frank-Wolfe: sparse "
+        "relevance maps and relevance orderings. ICML 2022, arXiv:2110.08105 (FW-RDE).",
+        "Chen, Song, Wainwright, Jordan: Learning to explain. ICML 2018 (L2X).",
+        "Jethani, Sudarshan, Aphinyanaphongs, Ranganath: Have we learned to explain? AISTATS 2021 "
+        "(REAL-X, EVAL-X).",
+        "Dabkowski, Gal: Real time image saliency for black box classifiers. NeurIPS 2017 (gate).",
+        "Sundararajan, Taly, Yan: Axiomatic attribution for deep networks. ICML 2017 (integrated "
+        "gradients).",
+        "Clopper, Pearson: The use of confidence or fiducial limits illustrated in the case of the "
+        "binomial. Biometrika 26, 1934.",
     ),
     "tcurves": (
         "Geiselmann, Joswig, Kastner, Mundinger, Pokutta, Spiegel, Wack, Zimmer: Fast isotopy "
@@ -400,7 +472,10 @@ def _help() -> str:
         "usage: extremal AREA VERB INPUT --option value --out PATH",
         "",
         "areas and their verbs:",
-        *(f"  {area:<12} {', '.join(verbs):<28} {about}" for area, (about, verbs) in AREAS.items()),
+        *(
+            f"  {area:<12} {about}\n{'':<15}{', '.join(verbs)}"
+            for area, (about, verbs) in AREAS.items()
+        ),
         "",
         "commands:",
         *(f"  {name:<12} {about}" for name, about in TOP.items()),

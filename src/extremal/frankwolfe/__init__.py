@@ -46,6 +46,7 @@ from ._regions import (
     SpectralConv,
     SpectralKSupport,
     Spectraplex,
+    UnitHypersimplex,
     UnitSimplex,
     UnitSpectrahedron,
 )
@@ -141,6 +142,7 @@ __all__ = [
     "SquaredHinge",
     "SquaredLoss",
     "StartWarning",
+    "UnitHypersimplex",
     "UnitSimplex",
     "UnitSpectrahedron",
     "from_plain",

@@ -2,6 +2,7 @@
 
 from ._certificates import Part, write_certificate
 from ._commands import Answer, Command, command, command_of
+from ._durations import seconds_of
 from ._errors import (
     ExtremalError,
     MissingExtra,
@@ -12,6 +13,7 @@ from ._errors import (
 )
 from ._executor import Executor, Outcome, executor
 from ._files import atomic_path, atomic_write, sha256_file
+from ._imported import imported
 from ._measured import accuracy_part, describe, seeds_part, timing_part, wilson
 from ._plain import from_plain, resolve, to_plain
 from ._plots import PALETTE, figure_bytes, new_figure
@@ -59,6 +61,7 @@ __all__ = [
     "figure_bytes",
     "from_plain",
     "generator",
+    "imported",
     "machine",
     "new_figure",
     "progress",
@@ -67,6 +70,7 @@ __all__ = [
     "report",
     "require",
     "resolve",
+    "seconds_of",
     "seed_everything",
     "seeds_part",
     "sha256_file",
