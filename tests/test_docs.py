@@ -23,7 +23,7 @@ PAGES = [
     *sorted((ROOT / "docs" / "tutorials").glob("*.md")),
 ]
 # These train networks, or study a network over many seeds.
-SLOW = {"README.md", "flows.md", "index.md", "llm.md", "prune-to-deploy.md",
+SLOW = {"README.md", "compression.md", "flows.md", "index.md", "llm.md", "prune-to-deploy.md",
         "pruning.md", "tcurves.md", "training.md"}  # fmt: skip
 
 DENSE = "extremal training fit --model resnet20 --data digits --epochs 20 --out runs/dense"
