@@ -115,7 +115,7 @@ class Spectral:
         self, p: Float[np.ndarray, "k ..."], basis: Float[np.ndarray, "n n"], lattice: bool = True
     ) -> tuple[float, Float[np.ndarray, "k ..."], Float[np.ndarray, "n n"]]:
         """Return the loss, its gradient in p, and in the lattice rows."""
-            cells = float(np.prod(self.grid))
+        cells = float(np.prod(self.grid))
         inverse = np.linalg.inv(basis)
         kappa = self.m @ inverse.T
         length = np.sqrt((kappa**2).sum(-1))
