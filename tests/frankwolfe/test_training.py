@@ -12,7 +12,7 @@ from extremal import training  # noqa: E402
     "options",
     [
         {"optimizer": "sfw", "region": "l2"},
-        {"optimizer": "sfw", "region": "k-sparse", "region_width": 50.0},
+        {"optimizer": "sfw", "region": "k-sparse", "width": 50.0},
         {"optimizer": "sfw", "region": "spectral", "rescale": "diameter", "lr": 1.0},
         {"optimizer": "muon"},
         {"optimizer": "scion", "lr": 2.0**-9},

@@ -9,7 +9,8 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from extremal.llm import AdaptedLinear, LLMError, attach, detach, effective, merge, trainable_count
 from extremal.llm._adapters import KINDS
-from extremal.llm._train import Trainer, check_groups, factor, group_parameters
+from extremal.llm._train import Trainer, check_groups, factor
+from extremal.pruning import group_parameters
 
 W = torch.tensor([[1.0, 0, 2], [0, 3, 0]])
 A, B = torch.tensor([[1.0, 2, 3]]), torch.tensor([[1.0], [2]])

@@ -107,7 +107,8 @@ class ModelFolder:
             if entry in config:
                 raise LLMError(
                     f"{file} has a {entry}: quantised or compressed weights cannot be pruned. "
-                    "Give the folder with the plain weights."
+                    "Give the folder with the plain weights (llm unpack makes one of a sparse "
+                    "folder of compressed-tensors)."
                 )
         return config
 

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from extremal.pruning import group_parameters
+
 from ._adapters import KINDS
 from ._errors import LLMError
 
@@ -37,28 +39,6 @@ def check_groups(groups: Sequence[str]) -> str | None:
     if "full" in groups and len(set(groups)) > 1:
         raise ValueError("full trains everything already; give it alone.")
     return adapters[0] if adapters else None
-
-
-def is_norm(module: nn.Module) -> bool:
-    """Whether a module is a normalisation layer, by its class's name."""
-    return "norm" in type(module).__name__.lower()
-
-
-def group_parameters(model: nn.Module, group: str) -> dict[str, nn.Parameter]:
-    """Return the parameters of "bias" or "norm" by name, each once.
-
-    Example:
-        >>> list(group_parameters(nn.Sequential(nn.Linear(2, 2), nn.LayerNorm(2)), "norm"))
-        ['1.weight', '1.bias']
-    """
-    if group == "bias":
-        return {n: p for n, p in model.named_parameters() if n == "bias" or n.endswith(".bias")}
-    found: dict[str, nn.Parameter] = {}
-    for name, module in model.named_modules():
-        if is_norm(module):
-            for leaf, parameter in module.named_parameters(recurse=False):
-                found[f"{name}.{leaf}" if name else leaf] = parameter
-    return found
 
 
 def trainable_count(model: nn.Module, groups: Sequence[str], *, rank: int = 16) -> int:

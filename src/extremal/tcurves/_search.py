@@ -14,7 +14,6 @@ goes into one SQLite file in one transaction, so an interrupted search goes on w
 import contextlib
 import math
 import random
-import re
 import sys
 import time
 from collections.abc import Sequence
@@ -38,6 +37,7 @@ from extremal.lab import (
     new_figure,
     progress,
     resolve,
+    seconds_of,
     to_plain,
     write_certificate,
     write_report,
@@ -192,18 +192,6 @@ def _check(settings: SearchConfig) -> None:
     seconds_of(settings.budget)
     seconds_of(settings.slice)
     targets_of(settings)
-
-
-def seconds_of(text: str) -> float:
-    """Read a time such as 90s, 10m or 2h.
-
-    Raises:
-        ValueError: It is none.
-    """
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smh]?)\s*", text)
-    if not found or float(found[1]) <= 0:
-        raise ValueError(f"{text!r} is no time; write 90s, 10m or 2h.")
-    return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]
 
 
 def targets_of(settings: SearchConfig) -> frozenset[Scheme] | None:

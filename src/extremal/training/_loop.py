@@ -52,9 +52,9 @@ class LoopConfig:
     region: str = "l2"
     """Region of all weights with sfw: l1, l2, linf, k-sparse, k-support, k-norm, group-l1,
     group-k-support, nuclear, spectral or spectral-k-support."""
-    region_width: float = 20.0
+    width: float = 20.0
     """Its width: the radius of the l2 ball of the same diameter over the initial norm."""
-    region_fraction: float = 0.1
+    fraction: float = 0.1
     """Share of entries, filters or singular values, for the regions that count them."""
     rescale: str = "gradient"
     """Step lengths of sfw: none, diameter, gradient or fast_gradient."""
@@ -265,6 +265,7 @@ def train(
                         bar.advance()
                 place.means.append(_epoch_mean(place, processes, device))
                 for hook in hooks:
+                    hook.epoch_loss(epoch, place.means[-1])
                     hook.after_epoch(epoch)
                 if bar is not None:
                     bar.advance(0, f"loss {place.means[-1]:.4g}")
@@ -435,7 +436,7 @@ def _over_regions(model: nn.Module, loop: LoopConfig) -> Optimizer:
         return fw.Muon(model, lr=0.0, weight_decay=loop.weight_decay, momentum=loop.momentum)
     if loop.optimizer == "scion":
         return fw.Scion(model, lr=0.0, momentum=loop.momentum, spectral=loop.spectral)
-    region = fw.region_named(loop.region, width=loop.region_width, fraction=loop.region_fraction)
+    region = fw.region_named(loop.region, width=loop.width, fraction=loop.fraction)
     groups = fw.regions_for(model, weights=region)
     return fw.SFW(
         groups,

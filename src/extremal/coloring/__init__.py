@@ -1,0 +1,119 @@
+"""Colourings of R^n: from a rule to a picture to a proof for the whole space."""
+
+from ._baselines import (
+    LatticeColouring,
+    coulson,
+    croft,
+    croft_density,
+    hexagon_gap,
+    hoffman_soifer,
+    independent_set,
+    isbell,
+    lattice_colourings,
+    soifer,
+    stripe_count,
+    stripes,
+)
+from ._certify import Certified, CertifyConfig, certify
+from ._colouring import Colouring
+from ._errors import ColoringError
+from ._exact_repair import Recoloured, recolour
+from ._export import export, lean_data
+from ._find import FindConfig, Found, find
+from ._network import Network, TrainConfig, train
+from ._offsets import forbidden
+from ._periods import Period, lattices, periods
+from ._plot import PlotConfig, Plotted, plot
+from ._polygon_colouring import PolygonColouring
+from ._polygon_nlp import Tiles, optimise, second_six_colouring, tiles_of
+from ._problem import Problem, Rule
+from ._rates import Spectrum, pair_rate, point_rate, sampled_conflicts, spectrum
+from ._screen import Conflict, conflict_pairs, pair_counts, screen
+from ._search import Candidate, finish, fold, go_finer, soften, spectral_starts
+from ._spectral import Soft, Spectral, refine_lattice, relax
+from ._tabu import fill, tabu
+from ._trace import trace
+from ._verbs import (
+    FormaliseConfig,
+    RefineConfig,
+    RepairConfig,
+    Result,
+    formalise,
+    free_table,
+    refine,
+    repair,
+)
+
+__all__ = [
+    "Candidate",
+    "Certified",
+    "CertifyConfig",
+    "ColoringError",
+    "Colouring",
+    "Conflict",
+    "FindConfig",
+    "FormaliseConfig",
+    "Found",
+    "LatticeColouring",
+    "Network",
+    "Period",
+    "PlotConfig",
+    "Plotted",
+    "PolygonColouring",
+    "Problem",
+    "Recoloured",
+    "RefineConfig",
+    "RepairConfig",
+    "Result",
+    "Rule",
+    "Soft",
+    "Spectral",
+    "Spectrum",
+    "Tiles",
+    "TrainConfig",
+    "certify",
+    "conflict_pairs",
+    "coulson",
+    "croft",
+    "croft_density",
+    "export",
+    "fill",
+    "find",
+    "finish",
+    "fold",
+    "forbidden",
+    "formalise",
+    "free_table",
+    "go_finer",
+    "hexagon_gap",
+    "hoffman_soifer",
+    "independent_set",
+    "isbell",
+    "lattice_colourings",
+    "lattices",
+    "lean_data",
+    "optimise",
+    "pair_counts",
+    "pair_rate",
+    "periods",
+    "plot",
+    "point_rate",
+    "recolour",
+    "refine",
+    "refine_lattice",
+    "relax",
+    "repair",
+    "sampled_conflicts",
+    "screen",
+    "second_six_colouring",
+    "soften",
+    "soifer",
+    "spectral_starts",
+    "spectrum",
+    "stripe_count",
+    "stripes",
+    "tabu",
+    "tiles_of",
+    "trace",
+    "train",
+]

@@ -1,0 +1,354 @@
+"""Known colourings, as cells or polygons, to compare with and to start from."""
+
+import itertools
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from extremal.lab import rational, require
+
+from ._colouring import Colouring
+from ._errors import ColoringError
+from ._offsets import forbidden, half, reduced
+from ._polygon_colouring import PolygonColouring, Vertices
+from ._problem import Problem
+
+CROFT_WIDTH = 0.965532307448905
+
+
+def isbell(n: int = 18) -> Colouring:
+    """Return the seven-colouring by hexagons on n x n cells; valid for distance 1 from n = 18.
+
+    Example:
+        >>> isbell(18).grid
+        (18, 18)
+    """
+    side = 2 / (2 + math.sqrt(7))
+    lattice = (
+        (Fraction("0.372825"), Fraction("-1.937254")),
+        (Fraction("-1.864123"), Fraction("0.645751")),
+    )
+    hexagons = np.array([[math.sqrt(3) * side, 0.0], [math.sqrt(3) / 2 * side, 1.5 * side]])
+    basis = np.array([[float(x) for x in row] for row in lattice])
+    index = np.stack(np.meshgrid(np.arange(n), np.arange(n), indexing="ij"), -1)
+    centres = ((index + 0.5) / n) @ basis
+    nearest = nearest_in_lattice(centres.reshape(-1, 2), hexagons)
+    cells = ((nearest[:, 0] + 3 * nearest[:, 1]) % 7).reshape(n, n)
+    return Colouring(lattice, cells, 7)
+
+
+def nearest_in_lattice(points: Float[np.ndarray, "m n"], basis: Float[np.ndarray, "n n"]) -> Any:
+    """Return the integer coordinates of the lattice point nearest to each point."""
+    base = np.floor(points @ np.linalg.inv(basis)).astype(np.int64)
+    best = np.full(len(points), np.inf)
+    found = base.copy()
+    for step in itertools.product((-1, 0, 1, 2), repeat=len(basis)):
+        trial = base + np.array(step)
+        square = ((points - trial @ basis) ** 2).sum(1)
+        closer = square < best
+        found[closer], best = trial[closer], np.minimum(best, square)
+    return found
+
+
+def hexagon_gap(i: int, j: int, classes: int = 7) -> float:
+    """Return the least distance between equal colours for hexagons of side 1, colour ix + jy.
+
+    The lattice basis is at 60 degrees.
+
+    Example:
+        >>> round(hexagon_gap(1, 3), 7), round(hexagon_gap(1, 5), 7), hexagon_gap(1, 1)
+        (2.6457513, 2.6457513, 0.0)
+    """
+    from ._polygon_colouring import gap_of
+
+    basis = np.array([[math.sqrt(3), 0.0], [math.sqrt(3) / 2, 1.5]])
+    angle = math.pi / 6 + math.pi / 3 * np.arange(6)
+    hexagon = np.stack([np.cos(angle), np.sin(angle)], 1)
+    best = math.inf
+    for x, y in itertools.product(range(-4, 5), repeat=2):
+        if (x, y) != (0, 0) and (i * x + j * y) % classes == 0:
+            gap = gap_of(hexagon, hexagon + np.array([x, y]) @ basis)
+            best = min(best, 0.0 if gap < 1e-12 else gap)
+    return best
+
+
+def croft_density(width: float = CROFT_WIDTH) -> float:
+    """Return the density of Croft's tortoises: discs of diameter 1 cut by hexagons of a width.
+
+    Example:
+        >>> round(croft_density(), 12), round(croft_density(1.0), 10)
+        (0.229364731630, 0.2267249205)
+    """
+    cap = math.acos(width) - width * math.sqrt(1 - width * width)
+    return (math.pi / 4 - 1.5 * cap) / (math.sqrt(3) / 2 * (1 + width) ** 2)
+
+
+def croft(colors: int = 1, arc: int = 24, shrink: str = "1/10000000") -> PolygonColouring:
+    """Return up to four translates of Croft's tortoises as polygons, what is left being free.
+
+    Args:
+        colors: 1 to 4.
+        arc: Sides for each of the six arcs.
+        shrink: By how much everything is pulled in, so that distance 1 is missed by a margin.
+
+    Raises:
+        ValueError: There is no room for so many colours.
+    """
+    if not 1 <= colors <= 4:
+        raise ValueError(f"tortoises take 1 to 4 colours, got {colors}.")
+    x = CROFT_WIDTH
+    shift = [(0.0, 0.0), (0.5, 0.0), (0.0, 0.5), (0.5, 0.5)]
+    step = Fraction(1 + x).limit_denominator(10**9)
+    root = Fraction(math.isqrt(3 * 10**24), 10**12)
+    lattice = ((step, Fraction(0)), (step / 2, step * root / 2))
+    basis = np.array([[float(v) for v in row] for row in lattice])
+    cut = math.acos(x)  # half the angle of a flat side, seen from the centre
+    angles = np.concatenate(
+        [np.linspace(k * math.pi / 3 + cut, (k + 1) * math.pi / 3 - cut, arc + 1) for k in range(6)]
+    )
+    scale = 0.5 * (1 - float(Fraction(shrink)))
+    outline = scale * np.stack([np.cos(angles), np.sin(angles)], 1)
+    tiles: list[tuple[int, Vertices]] = []
+    for c in range(colors):
+        centre = np.array(shift[c]) @ basis
+        tiles.append((c, exact_vertices(outline + centre, 10**10)))
+    return PolygonColouring(lattice, tuple(tiles), colors, free=True, rest=True)
+
+
+def exact_vertices(points: Float[np.ndarray, "_ 2"], denominator: int) -> Vertices:
+    """Return points rounded to multiples of 1 / denominator."""
+    return tuple(
+        (Fraction(round(float(x) * denominator), denominator),
+         Fraction(round(float(y) * denominator), denominator))
+        for x, y in points
+    )  # fmt: skip
+
+
+def hoffman_soifer(distance: float, psi: float, side: float) -> tuple[PolygonColouring, float]:
+    """Return squares of diameter `distance` and octagons in five colours, and their slack.
+
+    Args:
+        distance: That the sixth colour, of the squares, avoids.
+        psi: Angle of the first vertex of the squares, at least 0.
+        side: Of the square lattice.
+
+    Returns:
+        The tiles, and the least of: 1 - diameter of an octagon, distance of equal octagons - 1,
+        distance of squares - `distance`. From 0 on the colouring of type (1, 1, 1, 1, 1, distance)
+        is valid for suitable boundaries; below, it is not.
+
+    Example:
+        >>> slack = hoffman_soifer(1 / math.sqrt(5), 0.0, 2 / math.sqrt(5))[1]
+        >>> abs(slack) < 1e-12
+        True
+    """
+    from ._polygon_colouring import gap_of
+
+    angle = psi + math.pi / 2 * np.arange(4)
+    v = distance / 2 * np.stack([np.cos(angle), np.sin(angle)], 1)
+    corners = [((0, 0), 0), ((1, 0), 2), ((1, 0), 1), ((1, 1), 3), ((1, 1), 2), ((0, 1), 0),
+               ((0, 1), 3), ((0, 0), 1)]  # fmt: skip
+    octagon = np.array([side * np.array(s, float) + v[k] for s, k in corners])
+    diameter = float(np.sqrt(((octagon[:, None] - octagon[None]) ** 2).sum(-1)).max())
+    shifts = [(i, j) for i, j in itertools.product(range(-4, 5), repeat=2)
+              if (i, j) != (0, 0) and (i + 2 * j) % 5 == 0]  # fmt: skip
+    gap = min(gap_of(octagon, octagon + side * np.array(s, float)) for s in shifts)
+    between = min(gap_of(v, v + side * np.array(s, float)) for s in ((1, 0), (0, 1), (1, 1)))
+    exact = Fraction(side).limit_denominator(10**12)
+    tiles: list[tuple[int, Vertices]] = []
+    for i in range(5):
+        move = np.array([float(exact) * i, 0.0])
+        tiles.append((i % 5, exact_vertices(octagon + move, 10**12)))
+        tiles.append((5, exact_vertices(v + move, 10**12)))
+    lattice = ((5 * exact, Fraction(0)), (-2 * exact, exact))
+    found = PolygonColouring(lattice, tuple(tiles), 6)
+    return found, min(1 - diameter, gap - 1, between - distance)
+
+
+def soifer() -> tuple[PolygonColouring, float]:
+    """Return Soifer's six-colouring, whose sixth colour avoids 1/sqrt(5), and its slack, 0."""
+    return hoffman_soifer(1 / math.sqrt(5), 0.0, 2 / math.sqrt(5))
+
+
+@dataclass(frozen=True)
+class LatticeColouring:
+    """Voronoi cells of a lattice, coloured by a sublattice of index k.
+
+    Attributes:
+        sublattice: Rows of the Hermite normal form, in the basis of the lattice.
+        ratio: Least distance between equal colours over the diameter of a cell; from 1 on the
+            distance equal to the diameter is avoided, for half-open cells.
+    """
+
+    sublattice: tuple[tuple[int, ...], ...]
+    ratio: float
+
+
+def lattice_colourings(
+    basis: Float[np.ndarray, "n n"], index: int, keep: int = 8
+) -> list[LatticeColouring]:
+    """Return the best colourings of a lattice's Voronoi cells by sublattices of an index.
+
+    Args:
+        basis: Of a lattice of R^2 or R^3, rows.
+        index: The number of colours.
+        keep: How many are returned, the best first.
+
+    Cost: one gap a translation and sublattice: a second for index 15 in R^3.
+    """
+    n = len(basis)
+    vertices = voronoi(basis)
+    diameter = float(np.sqrt(((vertices[:, None] - vertices[None]) ** 2).sum(-1)).max())
+    reach = 2.5 * diameter
+    span = int(reach * np.linalg.norm(np.linalg.inv(basis), axis=0).max()) + 2
+    shifts = np.array(list(itertools.product(range(-span, span + 1), repeat=n)))
+    moved = shifts @ basis
+    close = (np.linalg.norm(moved, axis=1) <= reach) & (shifts != 0).any(1)
+    shifts, moved = shifts[close], moved[close]
+    normals = _facets(vertices)
+    gaps = np.array([_separation(vertices, m, normals) for m in moved])
+    order = np.argsort(gaps)
+    found: list[LatticeColouring] = []
+    for rows in hermite(n, index):
+        inverse = np.linalg.inv(np.array(rows, float))
+        inner = shifts[order] @ inverse
+        member = (np.abs(inner - np.rint(inner)) < 1e-9).all(1)
+        if member.any():
+            found.append(LatticeColouring(rows, float(gaps[order][member][0]) / diameter))
+    return sorted(found, key=lambda c: (-round(c.ratio, 9), c.sublattice))[:keep]
+
+
+def coulson() -> list[LatticeColouring]:
+    """Return the best 15-colourings of R^3 by truncated octahedra; their ratio is exactly 1."""
+    basis = np.array([[-1.0, 1, 1], [1, -1, 1], [1, 1, -1]])
+    return lattice_colourings(basis, 15)
+
+
+def hermite(n: int, index: int) -> list[tuple[tuple[int, ...], ...]]:
+    """Return all sublattices of Z^n of an index, by their upper triangular normal forms."""
+    found: list[tuple[tuple[int, ...], ...]] = []
+    for diagonal in itertools.product(range(1, index + 1), repeat=n):
+        if math.prod(diagonal) != index:
+            continue
+        above = [(i, j) for j in range(n) for i in range(j)]
+        for values in itertools.product(*(range(diagonal[j]) for _, j in above)):
+            rows = [[diagonal[i] if i == j else 0 for j in range(n)] for i in range(n)]
+            for (i, j), v in zip(above, values, strict=True):
+                rows[i][j] = v
+            found.append(tuple(tuple(r) for r in rows))
+    return found
+
+
+def voronoi(basis: Float[np.ndarray, "n n"]) -> Float[np.ndarray, "v n"]:
+    """Return the vertices of the Voronoi cell of 0."""
+    import scipy.spatial
+
+    n = len(basis)
+    points = np.array(list(itertools.product(range(-2, 3), repeat=n))) @ basis
+    diagram = scipy.spatial.Voronoi(points)
+    home = int(np.argmin((points**2).sum(1)))
+    region = diagram.regions[diagram.point_region[home]]
+    return np.unique(np.round(diagram.vertices[region], 12), axis=0)
+
+
+def _facets(vertices: Float[np.ndarray, "v n"]) -> Any:
+    import scipy.spatial
+
+    return scipy.spatial.ConvexHull(vertices).equations
+
+
+def _separation(
+    vertices: Float[np.ndarray, "v n"], shift: Float[np.ndarray, " n"], facets: Any
+) -> float:
+    """The distance of a centrally symmetric polytope from its translate: of shift from twice it."""
+    import scipy.optimize
+
+    normals, offset = facets[:, :-1], -facets[:, -1] * 2
+    if (normals @ shift <= offset + 1e-12).all():
+        return 0.0
+    # the point of {normals . x <= offset} nearest to shift: non-negative least squares on the dual
+    a = np.vstack([normals.T, (offset - normals @ shift)[None]])
+    b = np.zeros(len(shift) + 1)
+    b[-1] = -1.0
+    solution, _ = scipy.optimize.nnls(a, b)
+    residual = a @ solution - b
+    move = -residual[:-1] / residual[-1]
+    del vertices
+    return float(np.linalg.norm(move))
+
+
+def stripe_count(a: Any, b: Any) -> int:
+    """Return how many half-open stripes avoid the triangle with sides 1, a, b.
+
+    With h the shortest and y the longest altitude (or, at an obtuse angle, its longer side),
+    stripes of width w in k colours avoid it if and only if w <= h and (k - 1) w >= y.
+
+    Example:
+        >>> [stripe_count(1, 1), stripe_count("0.9", "0.8"), stripe_count("0.7", "0.35")]
+        [2, 3, 6]
+    """
+    h, y = stripe_bounds(float(rational(a)), float(rational(b)))
+    return 1 + math.ceil(y / h - 1e-12)
+
+
+def stripe_bounds(a: float, b: float) -> tuple[float, float]:
+    """Return h and y of `stripe_count`."""
+    s = (1 + a + b) / 2
+    area = math.sqrt(s * (s - 1) * (s - a) * (s - b))
+    h = 2 * area
+    y = max(a, b) if a * a + b * b < 1 else 2 * area / min(a, b)
+    return h, y
+
+
+def stripes(colors: int, width: Any, height: Any = "1/20") -> Colouring:
+    """Return half-open stripes of a width, one cell a stripe, cells of a given height."""
+    w, h = rational(width), rational(height)
+    lattice = ((colors * w, Fraction(0)), (Fraction(0), h))
+    return Colouring(lattice, np.arange(colors)[:, None], colors)
+
+
+def independent_set(
+    lattice: Any, n: int, distance: Any = 1, seconds: float = 60.0
+) -> tuple[Colouring, bool]:
+    """Return a largest set of cells of a torus without a forbidden pair, and whether it is proved.
+
+    Args:
+        lattice: Two exact rows.
+        n: Cells along each axis.
+        distance: That the set avoids.
+        seconds: Limit of the solver.
+
+    Returns:
+        A colouring with one colour and a free one; True if no larger set exists on this torus.
+
+    Raises:
+        ColoringError: The cells are too large for the distance.
+        MissingExtra: ortools is not installed.
+    """
+    problem = Problem.type(distance, free_color=True)
+    whole = Colouring(lattice, np.ones((n, n), np.uint8), 1, free=True)
+    offsets = reduced(forbidden(whole.exact_steps, problem.spans(0)), (n, n))
+    if not offsets.any(1).all():
+        raise ColoringError("one cell conflicts with itself; take more cells.")
+    cp: Any = require("ortools.sat.python.cp_model", "coloring")
+    model = cp.CpModel()
+    x = [model.new_bool_var(f"x{i}") for i in range(n * n)]
+    pairs: set[tuple[int, int]] = set()
+    for i, j in itertools.product(range(n), repeat=2):
+        for d in half(offsets).tolist() + half(-offsets % n).tolist():
+            k = (i + d[0]) % n * n + (j + d[1]) % n
+            pairs.add((min(i * n + j, k), max(i * n + j, k)))
+    for u, v in sorted(pairs):
+        model.add_bool_or([x[u].negated(), x[v].negated()])
+    model.add(x[0] == 1)  # the torus is transitive on its cells
+    model.maximize(sum(x))
+    solver = cp.CpSolver()
+    solver.parameters.max_time_in_seconds = seconds
+    solver.parameters.num_workers = 1
+    status = solver.solve(model)
+    cells = np.array([1 - solver.value(v) for v in x], np.uint8).reshape(n, n)
+    return Colouring(lattice, cells, 1, free=True), status == cp.OPTIMAL

@@ -1,0 +1,204 @@
+"""A periodic colouring of R^n by half-open cells: exact lattice, grid, one colour a cell."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int, Integer, UInt8
+
+from extremal.lab import atomic_write, rational
+
+from ._errors import ColoringError
+
+Matrix = tuple[tuple[Fraction, ...], ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Colouring:
+    """Colours of the cells sum (x_i + [0, 1)) v_i / N_i, repeated under the lattice of the v_i.
+
+    Attributes:
+        lattice: The rows v_1 … v_n; exact numbers are read, fractions are kept.
+        cells: Array of shape N_1 x … x N_n with the colour of each cell.
+        colors: How many colours there are, the free one not counted.
+        free: Whether colour number `colors` is the free one.
+    """
+
+    lattice: Any
+    cells: Integer[np.ndarray, "..."]
+    colors: int
+    free: bool = False
+
+    def __post_init__(self) -> None:
+        lattice = tuple(tuple(rational(x) for x in row) for row in self.lattice)
+        n = len(lattice)
+        if n not in (2, 3) or any(len(row) != n for row in lattice):
+            raise ValueError(f"the lattice is not 2 rows of 2 or 3 rows of 3 numbers: {lattice}.")
+        object.__setattr__(self, "lattice", lattice)
+        if determinant(lattice) == 0:
+            raise ValueError("the lattice is singular, so it has no cells; give independent rows.")
+        given = np.asarray(self.cells)
+        if given.ndim != n or given.size == 0:
+            raise ValueError(
+                f"the cells have shape {given.shape}, but the lattice has dimension {n}."
+            )
+        if given.dtype.kind not in "iub":
+            raise ValueError(f"the cells are of type {given.dtype}; colours are integers.")
+        palette = self.colors + self.free
+        if given.min() < 0 or given.max() >= palette:
+            raise ValueError(
+                f"the cells hold colours {given.min()} to {given.max()}, beyond 0 to {palette - 1}."
+            )
+        cells = np.ascontiguousarray(given, np.uint8)
+        cells.setflags(write=False)
+        object.__setattr__(self, "cells", cells)
+
+    @property
+    def dim(self) -> int:
+        """2 or 3."""
+        return len(self.lattice)
+
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """How many cells each period vector is divided into."""
+        return self.cells.shape
+
+    @property
+    def palette(self) -> int:
+        """How many colours there are, the free one included."""
+        return self.colors + self.free
+
+    @property
+    def free_density(self) -> Fraction:
+        """The exact share of space that is free."""
+        if not self.free:
+            return Fraction(0)
+        return Fraction(int((self.cells == self.colors).sum()), self.cells.size)
+
+    @property
+    def basis(self) -> Float[np.ndarray, "n n"]:
+        """The lattice rows in floats."""
+        return np.array([[float(x) for x in row] for row in self.lattice])
+
+    @property
+    def steps(self) -> Float[np.ndarray, "n n"]:
+        """The rows u_i = v_i / N_i in floats."""
+        return self.basis / np.array(self.grid, float)[:, None]
+
+    @property
+    def exact_steps(self) -> Matrix:
+        """The rows u_i = v_i / N_i."""
+        return tuple(tuple(x / n for x in v) for v, n in zip(self.lattice, self.grid, strict=True))
+
+    def integer_lattice(self) -> tuple[list[list[int]], int]:
+        """Return the lattice as integer rows and their common denominator."""
+        common = math.lcm(*(x.denominator for row in self.lattice for x in row))
+        return [[int(x * common) for x in row] for row in self.lattice], common
+
+    def at(self, points: Float[np.ndarray, "m n"]) -> Int[np.ndarray, " m"]:
+        """Return the colours of points, in floats: for pictures and samples, not for proofs.
+
+        Raises:
+            ValueError: A coordinate is NaN or infinite.
+        """
+        if not np.isfinite(points).all():
+            raise ValueError("a point has a coordinate that is NaN or infinite.")
+        inner = points @ np.linalg.inv(self.steps)
+        index = np.floor(inner).astype(np.int64) % np.array(self.grid)
+        return self.cells[tuple(index.T)].astype(np.int64)
+
+    def refined(self, factor: int) -> "Colouring":
+        """Return the same colouring with each cell cut into factor^n equal ones."""
+        cells = self.cells
+        for axis in range(self.dim):
+            cells = np.repeat(cells, factor, axis)
+        return Colouring(self.lattice, cells, self.colors, self.free)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return plain values from which `from_json` builds the same colouring."""
+        lattice, denominator = self.integer_lattice()
+        return {
+            "lattice": lattice,
+            "denominator": denominator,
+            "grid": list(self.grid),
+            "runs": runs_of(self.cells),
+            "colors": self.colors,
+            "free": self.free,
+        }
+
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Any]) -> "Colouring":
+        """Build a colouring from what `as_json` wrote.
+
+        Raises:
+            ColoringError: A field is missing or does not fit.
+        """
+        try:
+            rows = [
+                [Fraction(int(x), int(plain["denominator"])) for x in r] for r in plain["lattice"]
+            ]
+            cells = cells_of(plain["runs"], tuple(int(n) for n in plain["grid"]))
+            return cls(
+                tuple(tuple(r) for r in rows), cells, int(plain["colors"]), bool(plain["free"])
+            )
+        except (KeyError, TypeError, ValueError, ZeroDivisionError, OverflowError) as error:
+            raise ColoringError(
+                f"this is no colouring ({type(error).__name__}: {error}); it has the fields "
+                "lattice, denominator, grid, runs, colors and free."
+            ) from error
+
+    def save(self, path: Path | str) -> Path:
+        """Write the colouring as JSON."""
+        return atomic_write(path, json.dumps(self.as_json()) + "\n")
+
+
+def determinant(rows: Sequence[Sequence[Fraction]]) -> Fraction:
+    """Return the exact determinant of a square matrix."""
+    m = [list(row) for row in rows]
+    found = Fraction(1)
+    for k in range(len(m)):
+        pivot = next((i for i in range(k, len(m)) if m[i][k]), None)
+        if pivot is None:
+            return Fraction(0)
+        if pivot != k:
+            m[k], m[pivot], found = m[pivot], m[k], -found
+        found *= m[k][k]
+        for i in range(k + 1, len(m)):
+            f = m[i][k] / m[k][k]
+            m[i] = [a - f * b for a, b in zip(m[i], m[k], strict=True)]
+    return found
+
+
+def runs_of(cells: UInt8[np.ndarray, "..."]) -> str:
+    """Return the cells, last axis fastest, as runs "LENGTH:COLOUR" with spaces between."""
+    flat = cells.ravel()
+    starts = np.concatenate([[0], np.flatnonzero(np.diff(flat)) + 1, [flat.size]])
+    return " ".join(
+        f"{length}:{flat[start]}"
+        for start, length in zip(starts[:-1], np.diff(starts), strict=True)
+    )
+
+
+def cells_of(runs: str, grid: tuple[int, ...]) -> UInt8[np.ndarray, "..."]:
+    """Return the cells of what `runs_of` wrote.
+
+    Raises:
+        ValueError: The runs do not fill the grid.
+    """
+    pairs = [run.split(":") for run in runs.split(" ")]
+    flat = np.repeat([int(c) for _, c in pairs], [int(n) for n, _ in pairs])
+    if flat.size != math.prod(grid):
+        raise ValueError(f"the runs give {flat.size} cells, the grid has {math.prod(grid)}")
+    return flat.reshape(grid).astype(np.uint8)
+
+
+def rational_lattice(basis: Float[np.ndarray, "n n"], digits: int = 4) -> Matrix:
+    """Return a lattice in floats as decimals of so many digits, exactly."""
+    return tuple(
+        tuple(Fraction(round(float(x) * 10**digits), 10**digits) for x in row) for row in basis
+    )

@@ -1,0 +1,122 @@
+"""Exact repair by CP-SAT: recolour a band of cells so that as few as possible stay free.
+
+Only cells in the band around conflicts, free cells and boundaries get variables; all others keep
+their colour, which forbids that colour to band cells at a forbidden offset. So the result is the
+best among colourings that agree outside the band, and the solver's bound is for those.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from extremal.lab import require
+
+from ._colouring import Colouring
+from ._errors import ColoringError
+from ._problem import Problem
+from ._screen import neighbour_counts
+from ._tabu import graph_of
+
+_MOST = 20_000  # band cells; more make programs that do not fit the time
+
+
+@dataclass(frozen=True, eq=False)
+class Recoloured:
+    """The result of an exact repair.
+
+    Attributes:
+        colouring: With the band recoloured; a cell that no colour fits is free, or keeps its own.
+        uncoloured: How many band cells no colour fits.
+        bound: No colouring that agrees outside the band has fewer.
+        optimal: Whether the two are equal.
+    """
+
+    colouring: Colouring
+    uncoloured: int
+    bound: int
+    optimal: bool
+
+
+def recolour(
+    colouring: Colouring, problem: Problem, band: int = 2, seconds: float = 60.0
+) -> Recoloured:
+    """Solve for the best colours of a band of cells.
+
+    Args:
+        colouring: A start; used as hint.
+        problem: Pair rules only.
+        band: How far, in cells, the band reaches from conflicting and free cells.
+        seconds: Limit of the solver.
+
+    Raises:
+        ColoringError: The band is too large, or the cells are too large for a rule.
+        MissingExtra: ortools is not installed.
+    """
+    import scipy.ndimage
+
+    cp: Any = require("ortools.sat.python.cp_model", "coloring")
+    graph = graph_of(colouring.exact_steps, colouring.grid, problem)
+    conflicting = np.zeros(colouring.grid, bool)
+    counts = [
+        neighbour_counts(colouring.cells, c, kind) if len(kind) else np.zeros(colouring.grid, int)
+        for c, kind in enumerate(graph.kinds)
+    ]
+    for c in range(problem.colors):
+        conflicting |= (colouring.cells == c) & (counts[c] > 0)
+    if colouring.free:
+        conflicting |= colouring.cells == problem.colors
+    inner = np.pad(conflicting, band, mode="wrap")
+    grown: Any = inner
+    if band:  # with 0 iterations SciPy would go on until nothing changes
+        grown = scipy.ndimage.binary_dilation(inner, iterations=band)
+    open_cells = grown[tuple(slice(band, -band) for _ in colouring.grid)] if band else conflicting
+    where = np.argwhere(open_cells)
+    if len(where) > _MOST:
+        raise ColoringError(
+            f"the band has {len(where)} cells, more than {_MOST}; repair with tabu or fill first, "
+            "or take a smaller band."
+        )
+    number = {tuple(x): k for k, x in enumerate(where.tolist())}
+    outside = np.where(open_cells, 255, colouring.cells)
+    model = cp.CpModel()
+    x: list[dict[int, Any]] = []
+    for k, cell in enumerate(where.tolist()):
+        own: dict[int, Any] = {}
+        for c, kind in enumerate(graph.kinds[: problem.colors]):
+            y = (np.array(cell) + kind) % np.array(colouring.grid)
+            if not len(kind) or not (outside[tuple(y.T)] == c).any():
+                own[c] = model.new_bool_var(f"x{k}_{c}")
+        model.add_at_most_one(own.values())
+        x.append(own)
+    for k, cell in enumerate(where.tolist()):
+        for c, variable in x[k].items():
+            y = (np.array(cell) + graph.kinds[c]) % np.array(colouring.grid)
+            for other in map(tuple, y[open_cells[tuple(y.T)]].tolist()):
+                m = number[other]
+                if k < m and c in x[m]:
+                    model.add_bool_or([variable.negated(), x[m][c].negated()])
+    for k, cell in enumerate(where.tolist()):
+        for c, variable in x[k].items():
+            model.add_hint(variable, int(colouring.cells[tuple(cell)]) == c)
+    total = sum(v for own in x for v in own.values())
+    model.maximize(total)
+    solver = cp.CpSolver()
+    solver.parameters.max_time_in_seconds = seconds
+    solver.parameters.num_workers = 1
+    status = solver.solve(model)
+    if status not in (cp.OPTIMAL, cp.FEASIBLE):
+        raise ColoringError("the solver found nothing within its time; give more --seconds.")
+    cells = colouring.cells.copy()
+    missing = 0
+    for own, cell in zip(x, where.tolist(), strict=True):
+        chosen = [c for c, v in own.items() if solver.value(v)]
+        if chosen:
+            cells[tuple(cell)] = chosen[0]
+        else:
+            missing += 1
+            if colouring.free:
+                cells[tuple(cell)] = problem.colors
+    bound = len(where) - int(solver.best_objective_bound + 1e-6)
+    found = Colouring(colouring.lattice, cells, colouring.colors, colouring.free)
+    return Recoloured(found, missing, max(0, bound), status == cp.OPTIMAL)

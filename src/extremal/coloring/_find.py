@@ -1,0 +1,481 @@
+"""The verb `find`: from a question to a colouring, a certificate and a picture, within a budget.
+
+A search goes in rounds. Each round makes its own starts from its own seed, finishes the best of
+them on the grid, and is saved before the next begins; a resumed search takes up the next round with
+what is left of the budget. Without a free colour the first valid colouring ends it. With one, the
+search goes on to the budget and keeps the least free density; the last third of the budget makes
+the best colouring's grid finer.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Literal
+
+from extremal.lab import (
+    Picture,
+    Run,
+    Section,
+    Table,
+    Text,
+    command,
+    derive_seed,
+    executor,
+    progress,
+    resolve,
+    seconds_of,
+    to_plain,
+    write_certificate,
+    write_figures,
+    write_report,
+)
+
+from ._certify import parts_of, read, read_problem
+from ._colouring import Colouring
+from ._errors import ColoringError
+from ._network import TrainConfig
+from ._plot import picture
+from ._polygon_colouring import PolygonColouring
+from ._problem import Problem
+from ._rates import Spectrum, pair_rate, spectrum
+from ._screen import conflict_pairs
+from ._search import Candidate, finish, go_finer, network_starts, settle, soften, spectral_starts
+
+KIND = "coloring/find"
+
+
+@dataclass(frozen=True)
+class FindConfig:
+    """What is asked, and how it is searched."""
+
+    type: tuple[str, ...] = ()
+    """One distance a colour that it avoids, such as 1 1 1 1 1 0.5 or "sqrt(1/5)"; "0.4..0.5" is
+    the whole interval. Instead of a problem file."""
+    colors: int = 0
+    """So many colours that all avoid distance 1. Instead of a problem file."""
+    triangle: tuple[str, ...] = ()
+    """Sides a and b of triangles 1, a, b, for --colors. Instead of a problem file."""
+    free: bool = False
+    """Allow a free colour and make its density small."""
+    dim: int = 2
+    """Of space, for --type and --colors."""
+    budget: str = "10m"
+    """Time for everything, such as 90s, 10m or 2h."""
+    seed: int = 0
+    """Of every start."""
+    grid: int = 0
+    """Cells along each axis; 0 means 48 in the plane and 16 in space."""
+    finest: int = 0
+    """With a free colour: the finest grid to go to; 0 means 4 times the grid."""
+    method: Literal["spectral", "network"] = "spectral"
+    """How first patterns are found."""
+    start: str = ""
+    """A colouring file or run to continue from, for a neighbouring problem."""
+    starts: int = 24
+    """Random starts of a round (spectral)."""
+    tries: int = 3
+    """How many of the best starts of a round are finished."""
+    preset: Literal["", "reference"] = ""
+    """"reference": the published training settings (network)."""
+    steps: int = 0
+    """Training steps; 0 means those of the preset (network)."""
+    networks: int = 1
+    """Trained at once, with halving (network)."""
+    factor: float = 0.0
+    """Scale of the first layer; 0 means that of the preset (network)."""
+    rate: float = 0.0
+    """Learning rate; 0 means that of the preset (network)."""
+    device: str = "cpu"
+    """Where networks are trained."""
+    free_price: float = 0.05
+    """What free space costs, against the rate of conflicting pairs."""
+    iterations: int = 60_000
+    """Of the repair of one colouring."""
+    executor: Literal["serial", "processes", "ray"] = "serial"
+    """Where rounds run."""
+    workers: int = 0
+    """Rounds at a time; 0 means one a core."""
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """What a search has found.
+
+    Attributes:
+        status: `"valid"`: every rule holds everywhere. `"open"`: the budget ended before that.
+        problem: What was asked.
+        colouring: The best one.
+        residue: Conflicting ordered pairs of cells that it still has.
+        seconds: How long was searched.
+        rounds: How many rounds ended.
+        certificate: The file, where the colouring is valid and was saved.
+        path: The run folder.
+    """
+
+    status: Literal["valid", "open"]
+    problem: Problem
+    colouring: Colouring
+    residue: int
+    seconds: float
+    rounds: int
+    certificate: Path | None = None
+    path: Path | None = None
+
+    @property
+    def exit_code(self) -> int:
+        """0 valid, 3 open."""
+        return 0 if self.status == "valid" else 3
+
+    @property
+    def free_density(self) -> Fraction:
+        """The exact density of the free colour; of no value while conflicts remain."""
+        return self.colouring.free_density
+
+    def spectrum(self, color: int) -> Spectrum:
+        """Return the distances that a colour avoids."""
+        return spectrum(self.colouring, color)
+
+    def table(self) -> Table:
+        """Return the result in one row, with the rate of conflicts where there are some."""
+        valid = self.status == "valid"
+        free = f"{float(self.free_density):.4%}" if self.problem.free_color and valid else None
+        rate = None
+        if not valid and not self.problem.configurations:
+            rate = pair_rate(self.colouring, self.problem)
+        return Table(
+            ["status", "cells", "conflicting pairs", "pair rate", "free", "rounds", "seconds"],
+            [["valid" if valid else "open: no valid colouring within the budget",
+              " x ".join(map(str, self.colouring.grid)), self.residue, rate, free, self.rounds,
+              round(self.seconds, 1)]],
+            title="" if self.path is None else f"saved in {self.path}",
+        )  # fmt: skip
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the same as plain values."""
+        return {
+            "status": self.status,
+            "grid": list(self.colouring.grid),
+            "residue": self.residue,
+            "free_density": str(self.free_density),
+            "rounds": self.rounds,
+            "seconds": self.seconds,
+            "certificate": None if self.certificate is None else str(self.certificate),
+        }
+
+
+@command(options=FindConfig, inputs=("problem?",))
+def find(
+    problem: "Problem | str | Path | None" = None,
+    *,
+    config: FindConfig | None = None,
+    out: str | Path | None = None,
+    resume: bool = False,
+    force: bool = False,
+    show: Callable[[Candidate], None] | None = None,
+    **options: Any,
+) -> Found:
+    """Look for a colouring that keeps every rule, certify it, draw it.
+
+    Args:
+        problem: What is asked, or its JSON file; or say it by the options type, colors, triangle.
+        config: All options at once; or give any of its fields as keywords.
+        out: Folder for colouring, certificate, pictures and report.
+        resume: Go on with the search in `out`.
+        force: Replace the run in `out`.
+        show: Called with every improvement, best last.
+        **options: Fields of `FindConfig`; they replace those of `config`.
+
+    Returns:
+        The best colouring; its status says whether it is valid.
+
+    Raises:
+        ValueError: An option makes no sense.
+        ColoringError: The cells are too large for a rule, or no problem was given.
+
+    Cost: the budget; less where a valid colouring ends the search.
+    """
+    settings = resolve(FindConfig, config, options)
+    asked = problem_of(problem, settings)
+    budget = seconds_of(settings.budget)
+    if min(settings.starts, settings.tries, settings.iterations) < 1 or settings.workers < 0:
+        raise ValueError("starts, tries and iterations are counts of at least 1.")
+    if settings.grid < 0 or settings.grid == 1:
+        raise ValueError(f"grid is a number of cells of at least 2, or 0, got {settings.grid}.")
+    if asked.parameters:
+        raise ValueError(
+            f"the distance {asked.parameters[0]!r} is open; train on it with coloring.train, or "
+            "set it with problem.at(...)."
+        )
+    if any(r.norm != 2.0 for r in asked.rules):
+        raise ValueError("find is for the Euclidean norm; other norms can be trained only.")
+    search = _Search(asked, settings, budget, show)
+    if out is None:
+        return search.go(None)
+    identity = {**to_plain(settings), "problem": asked.as_json()}
+    for name in ("budget", "executor", "workers"):
+        identity.pop(name)
+    with Run.create(out, kind=KIND, config=identity, resume=resume, force=force) as run:
+        return save(run, search.go(run), search.history)
+
+
+def problem_of(problem: "Problem | str | Path | None", settings: FindConfig) -> Problem:
+    """Return what is asked: a problem given, or said by the options.
+
+    Raises:
+        ValueError: Nothing, or more than one thing, was said.
+    """
+    said = [problem is not None, bool(settings.type), bool(settings.colors and not settings.type)]
+    if sum(said) != 1:
+        raise ValueError(
+            "say what is asked in one way: a problem file, --type with a distance a colour, or "
+            "--colors."
+        )
+    if problem is not None:
+        return read_problem(problem)
+    if settings.triangle:
+        if len(settings.triangle) != 2 or settings.type:
+            raise ValueError("--triangle takes the sides a and b, together with --colors.")
+        return Problem.triangle(settings.colors, *settings.triangle)
+    if settings.type:
+        distances = [tuple(t.split("..")) if ".." in t else t for t in settings.type]
+        return Problem.type(*distances, dim=settings.dim, free_color=settings.free)
+    return Problem.plane(settings.colors, settings.dim, settings.free)
+
+
+@dataclass(frozen=True, eq=False)
+class _Job:
+    """One round, as plain values."""
+
+    problem: dict[str, Any]
+    settings: FindConfig
+    number: int
+    seconds: float
+
+
+@dataclass
+class _Search:
+    problem: Problem
+    settings: FindConfig
+    budget: float
+    show: Callable[[Candidate], None] | None
+    best: Candidate | None = None
+    rounds: int = 0
+    history: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+
+    def go(self, run: Run | None) -> Found:
+        """Run rounds until a valid colouring, or the budget."""
+        begun = time.monotonic()
+        spent = 0.0
+        if run is not None:
+            run.write_json("problem.json", self.problem.as_json())
+            for line in run.records():
+                spent = max(spent, line["seconds"])
+                self.rounds = max(self.rounds, line["round"])
+                self.history.append(line)
+            if (run.path / "colouring.json").is_file():
+                kept = read(run.path)
+                assert isinstance(kept, Colouring)  # a search writes cells only
+                self.best = Candidate(kept, conflict_pairs(kept, self.problem), 0.0)
+        end = begun + self.budget - spent
+        rough = begun + (self.budget - spent) * (0.66 if self.problem.free_color else 1.0)
+
+        def passed() -> float:
+            return spent + time.monotonic() - begun
+
+        with (
+            progress(int(self.budget), "seconds of the budget") as bar,
+            executor(self.settings.executor, workers=self.settings.workers or None) as runner,
+        ):
+            while not self._done() and time.monotonic() < rough:
+                jobs = [
+                    _Job(self.problem.as_json(), self.settings, self.rounds + k,
+                         rough - time.monotonic())
+                    for k in range(runner.workers)
+                ]  # fmt: skip
+                for plain in runner.map(_round, jobs):
+                    self.rounds += 1
+                    self._take(run, plain, passed())
+                bar.advance(max(0, int(passed()) - bar.count), self._words())
+        while self.problem.free_color and self._finer() and time.monotonic() < end:
+            assert self.best is not None
+            grid = self.best.colouring.grid[0]
+            candidate = go_finer(
+                self.best.colouring, self.problem, 2, seed=self.settings.seed,
+                free_price=self.settings.free_price, iterations=self.settings.iterations,
+            )  # fmt: skip
+            self._take(run, _plain(candidate), passed(), finer=True)
+            if self.best.colouring.grid[0] == grid:
+                break
+        if self.best is None:
+            raise ColoringError(
+                "no round ended within the budget; give more time, a smaller --grid or fewer "
+                "--steps."
+            )
+        status = "valid" if self.best.residue == 0 else "open"
+        return Found(
+            status, self.problem, self.best.colouring, self.best.residue, passed(), self.rounds,
+            path=None if run is None else run.path,
+        )  # fmt: skip
+
+    def _done(self) -> bool:
+        return self.best is not None and self.best.residue == 0 and not self.problem.free_color
+
+    def _finer(self) -> bool:
+        finest = self.settings.finest or 4 * _grid(self.settings, self.problem)
+        return self.best is not None and 2 * self.best.colouring.grid[0] <= finest
+
+    def _words(self) -> str:
+        if self.best is None:
+            return ""
+        free = self.best.colouring.free_density
+        return f"best: {self.best.residue} pairs" + (f", free {float(free):.3%}" if free else "")
+
+    def _take(self, run: Run | None, plain: dict[str, Any], seconds: float, finer: bool = False
+              ) -> None:  # fmt: skip
+        line: dict[str, Any] = {
+            "round": self.rounds,
+            "seconds": seconds,
+            "residue": plain.get("residue"),
+            "free": plain.get("free"),
+            "grid": plain.get("grid"),
+            "note": plain.get("note", ""),
+        }
+        if "colouring" in plain:
+            candidate = Candidate(
+                Colouring.from_json(plain["colouring"]), plain["residue"], plain["loss"]
+            )
+            better = self.best is None or candidate.key() < self.best.key() or finer
+            if better:
+                self.best = candidate
+                if run is not None:
+                    run.write_json("colouring.json", plain["colouring"])
+                if self.show is not None:
+                    self.show(candidate)
+        self.history.append(line)
+        if run is not None:
+            run.log(**line)
+
+
+def _grid(settings: FindConfig, problem: Problem) -> int:
+    return settings.grid or (48 if problem.dim == 2 else 16)
+
+
+def _plain(candidate: Candidate) -> dict[str, Any]:
+    return {
+        "colouring": candidate.colouring.as_json(),
+        "residue": candidate.residue,
+        "free": float(candidate.colouring.free_density),
+        "grid": candidate.colouring.grid[0],
+        "loss": min(candidate.loss, 1e300),
+    }
+
+
+def _round(job: _Job) -> dict[str, Any]:
+    """One round; a module-level function, because it runs in other processes too."""
+    problem = Problem.from_json(job.problem)
+    settings, deadline = job.settings, time.monotonic() + job.seconds
+    grid = _grid(settings, problem)
+    seed = derive_seed(settings.seed, "round", job.number)
+    if settings.start and job.number == 0:
+        before = read(settings.start)
+        if not isinstance(before, Colouring) or before.palette != problem.palette:
+            raise ColoringError(f"{settings.start} has not the cells or colours of the problem.")
+        starts = [(0.0, soften(before, 3.0, 2.0))]
+    elif problem.configurations and not problem.classes():
+        from ._stripes import pattern_starts
+
+        return _plain(pattern_starts(problem, seed, grid, deadline))
+    elif settings.method == "network":
+        try:
+            starts = network_starts(problem, training(settings), seed, deadline, grid)
+        except ColoringError as error:
+            return {"note": str(error)}
+    else:
+        starts = spectral_starts(problem, seed, 0, settings.starts, deadline)
+    best: Candidate | None = None
+    note = ""
+    for _, soft in starts[: settings.tries]:
+        try:
+            candidate = finish(
+                soft, problem, grid, seed=seed, iterations=settings.iterations,
+                free_price=settings.free_price,
+            )  # fmt: skip
+        except ColoringError as error:
+            note = str(error)
+            continue
+        if best is None or candidate.key() < best.key():
+            best = candidate
+        if (best.residue == 0 and not problem.free_color) or time.monotonic() > deadline:
+            break
+    return {"note": note} if best is None else _plain(best)
+
+
+def training(settings: FindConfig) -> TrainConfig:
+    """Return how networks are trained under the options of `find`."""
+    base = TrainConfig.reference() if settings.preset == "reference" else TrainConfig()
+    given = {
+        "steps": settings.steps or base.steps,
+        "factor": settings.factor or base.factor,
+        "rate": settings.rate or base.rate,
+        "networks": settings.networks,
+        "device": settings.device,
+    }
+    return replace(base, **given)
+
+
+def save(run: Run, found: "Found", history: list[dict[str, Any]]) -> "Found":
+    """Write certificate, pictures and report of a search."""
+    run.write_json("colouring.json", found.colouring.as_json())
+    certificate = None
+    if found.status == "valid":
+        certificate = write_certificate(
+            run.path / "certificate.json", parts_of(found.colouring, found.problem)
+        )
+    figures = write_figures(
+        run.path, {"colouring": Picture(*picture_of(found.colouring, found.problem))}
+    )
+    sections: list[Section] = [Text(describe(found.problem)), found.table(), *figures]
+    rows = [
+        [h["round"], h["grid"], h["residue"], h["free"], round(h["seconds"], 1), h["note"] or "-"]
+        for h in history
+    ]
+    sections.append(Table(["round", "grid", "conflicting pairs", "free", "seconds", "note"], rows))
+    footer = (
+        f"Check it: extremal verify {certificate}"
+        if certificate is not None
+        else "Nothing is claimed: conflicts remain, so there is no certificate."
+    )
+    write_report(run.path / "report.html", "A colouring of space", sections, footer)
+    return replace(found, certificate=certificate, path=run.path)
+
+
+def picture_of(colouring: Colouring | PolygonColouring, problem: Problem) -> tuple[bytes, str]:
+    """Return a PNG of some periods and its caption."""
+    data = picture(colouring, problem)
+    return data, "Some periods; the circle has the radius of the first rule, conflicts are black."
+
+
+def describe(problem: Problem) -> str:
+    """Return the problem in words."""
+    lines = [f"Colour R^{problem.dim} with {problem.colors} colours"
+             + (" and a free one." if problem.free_color else ".")]  # fmt: skip
+    for spans, colors in problem.classes():
+        where = ", ".join(
+            f"{float(a) ** 0.5:.6g}"
+            if a == b
+            else f"[{float(a) ** 0.5:.6g}, {float(b) ** 0.5:.6g}]"
+            for a, b in spans
+        )
+        lines.append(f"Colours {', '.join(map(str, colors))} avoid distance {where}.")
+    for rule in problem.configurations:
+        points = ", ".join("(" + ", ".join(map(str, q)) + ")" for q in rule.points)
+        lines.append(
+            f"No {rule.motions} copy of 0, {points} has one of "
+            f"{len(rule.patterns(problem.colors))} forbidden patterns of colours."
+        )
+    return " ".join(lines)
+
+
+__all__ = ["FindConfig", "Found", "find", "settle"]

@@ -1,0 +1,253 @@
+"""A periodic colouring of the plane by polygons with exact vertices."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from extremal.lab import Part, atomic_write
+
+from ._colouring import Matrix, determinant
+from ._errors import ColoringError
+from ._problem import Problem
+
+Vertices = tuple[tuple[Fraction, Fraction], ...]
+
+
+@dataclass(frozen=True, eq=False)
+class PolygonColouring:
+    """Coloured polygons, counterclockwise, repeated under a lattice.
+
+    Attributes:
+        lattice: Two exact rows.
+        tiles: (colour, vertices) of one period. Neighbours share whole sides.
+        colors: How many colours there are, the free one not counted.
+        free: Whether colour number `colors` is the free one.
+        rest: Whether what the tiles leave uncovered is free; then tiles are convex.
+    """
+
+    lattice: Matrix
+    tiles: tuple[tuple[int, Vertices], ...]
+    colors: int
+    free: bool = False
+    rest: bool = False
+
+    dim = 2
+
+    @property
+    def palette(self) -> int:
+        """How many colours there are, the free one included."""
+        return self.colors + self.free
+
+    @property
+    def basis(self) -> Float[np.ndarray, "2 2"]:
+        """The lattice rows in floats."""
+        return np.array([[float(x) for x in row] for row in self.lattice])
+
+    @property
+    def free_density(self) -> Fraction:
+        """The exact share of the plane that is free."""
+        period = abs(determinant(self.lattice))
+        if self.rest:
+            return (
+                1 - sum((area(v) for c, v in self.tiles if c < self.colors), Fraction(0)) / period
+            )
+        return sum((area(v) for c, v in self.tiles if c == self.colors), Fraction(0)) / period
+
+    def floats(self) -> list[tuple[int, Float[np.ndarray, "_ 2"]]]:
+        """Return the tiles with vertices in floats."""
+        return [(c, np.array([[float(x), float(y)] for x, y in v])) for c, v in self.tiles]
+
+    def at(self, points: Float[np.ndarray, "m 2"]) -> Int[np.ndarray, " m"]:
+        """Return the colours of points, in floats; what no tile covers is free."""
+        if not np.isfinite(points).all():
+            raise ValueError("a point has a coordinate that is NaN or infinite.")
+        basis = self.basis
+        home = points - np.floor(points @ np.linalg.inv(basis)) @ basis
+        found = np.full(len(points), self.colors, np.int64)
+        shifts = np.array([[i, j] for i in range(-2, 3) for j in range(-2, 3)]) @ basis
+        for color, vertices in self.floats():
+            for shift in shifts:
+                found[inside(home, vertices + shift)] = color
+        return found
+
+    def problems(self, asked: Problem, margin: float = 1e-9) -> list[str]:
+        """Return which rules the tiles break, in floats with a margin; empty if none.
+
+        The certificate's checker decides the same in fractions.
+        """
+        if asked.dim != 2 or asked.configurations:
+            raise ColoringError("polygons are for pair rules in the plane.")
+        if (asked.colors, asked.free_color) != (self.colors, self.free):
+            raise ColoringError("the colouring has other colours than the problem.")
+        found: list[str] = []
+        for spans, colors in asked.classes():
+            reach = max(float(hi) for _, hi in spans) ** 0.5
+            for color in colors:
+                for gap, span in distances(self.floats(), self.basis, color, reach):
+                    for low, high in spans:
+                        if float(low) ** 0.5 < span + margin and gap - margin < float(high) ** 0.5:
+                            found.append(f"colour {color} has distances {gap:.9f} to {span:.9f}")
+        return found
+
+    def spectrum(self, color: int, upto: float = 2.0) -> tuple[tuple[float, float], ...]:
+        """Return the open intervals of distances below `upto` that a colour avoids, in floats."""
+        ranges = sorted(distances(self.floats(), self.basis, color, upto))
+        gaps: list[tuple[float, float]] = []
+        top = 0.0
+        for low, high in ranges:
+            if low > top + 1e-12:
+                gaps.append((top, low))
+            top = max(top, high)
+        if top < upto:
+            gaps.append((top, upto))
+        return tuple(gaps)
+
+    def part(self, asked: Problem) -> Part:
+        """Return the claim of these tiles."""
+        witness = {
+            "lattice": [[str(x) for x in row] for row in self.lattice],
+            "tiles": [
+                {"color": c, "vertices": [[str(x), str(y)] for x, y in v]} for c, v in self.tiles
+            ],
+        }
+        digest = sha256(f"{witness['lattice']}|{witness['tiles']}".encode()).hexdigest()
+        claim = {
+            "dim": 2,
+            "colors": self.colors,
+            "free": self.free,
+            "rules": [
+                {"colors": list(cs), "squared": [[str(a), str(b)] for a, b in spans]}
+                for spans, cs in asked.classes()
+            ],
+            "rest": self.rest,
+            "free_density": str(self.free_density),
+            "coloring_sha256": digest,
+        }
+        return Part("coloring/polygons", 1, claim, witness)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return plain values from which `from_json` builds the same colouring."""
+        return {
+            "lattice": [[str(x) for x in row] for row in self.lattice],
+            "tiles": [
+                {"color": c, "vertices": [[str(x), str(y)] for x, y in v]} for c, v in self.tiles
+            ],
+            "colors": self.colors,
+            "free": self.free,
+            "rest": self.rest,
+        }
+
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Any]) -> "PolygonColouring":
+        """Build a colouring from what `as_json` wrote.
+
+        Raises:
+            ColoringError: A field is missing or does not fit.
+        """
+        try:
+            return cls(
+                tuple(tuple(Fraction(x) for x in row) for row in plain["lattice"]),
+                tuple(
+                    (int(t["color"]), tuple((Fraction(x), Fraction(y)) for x, y in t["vertices"]))
+                    for t in plain["tiles"]
+                ),
+                int(plain["colors"]),
+                bool(plain["free"]),
+                bool(plain["rest"]),
+            )
+        except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+            raise ColoringError(
+                f"this is no colouring by polygons ({type(error).__name__}: {error})."
+            ) from error
+
+    def save(self, path: Path | str) -> Path:
+        """Write the colouring as JSON."""
+        return atomic_write(path, json.dumps(self.as_json()) + "\n")
+
+
+def area(vertices: Sequence[tuple[Fraction, Fraction]]) -> Fraction:
+    """Return the signed area of a polygon."""
+    n = len(vertices)
+    twice = sum(
+        (
+            vertices[i][0] * vertices[(i + 1) % n][1] - vertices[(i + 1) % n][0] * vertices[i][1]
+            for i in range(n)
+        ),
+        Fraction(0),
+    )
+    return twice / 2
+
+
+def inside(points: Float[np.ndarray, "m 2"], polygon: Float[np.ndarray, "_ 2"]) -> Any:
+    """Return which points lie in a polygon (crossing number)."""
+    x, y = points[:, 0], points[:, 1]
+    odd = np.zeros(len(points), bool)
+    for (ax, ay), (bx, by) in zip(polygon, np.roll(polygon, -1, 0), strict=True):
+        crosses = (ay > y) != (by > y)
+        if ay != by:
+            odd ^= crosses & (x < ax + (y - ay) * (bx - ax) / (by - ay))
+    return odd
+
+
+def gap_of(p: Float[np.ndarray, "_ 2"], q: Float[np.ndarray, "_ 2"]) -> float:
+    """Return the least distance of two polygons that do not overlap."""
+    best = np.inf
+    for one, two in ((p, q), (q, p)):
+        a, b = two, np.roll(two, -1, 0)
+        step = b - a
+        t = ((one[:, None] - a[None]) * step[None]).sum(-1) / (step**2).sum(-1)
+        foot = a[None] + np.clip(t, 0, 1)[..., None] * step[None]
+        best = min(best, float(np.sqrt(((one[:, None] - foot) ** 2).sum(-1)).min()))
+    return best
+
+
+def distances(
+    tiles: Sequence[tuple[int, Float[np.ndarray, "_ 2"]]],
+    basis: Float[np.ndarray, "2 2"],
+    color: int,
+    reach: float,
+) -> list[tuple[float, float]]:
+    """Return (least, largest distance) for every pair of tiles of a colour within `reach`."""
+    own = [v for c, v in tiles if c == color]
+    found: list[tuple[float, float]] = []
+    for i, p in enumerate(own):
+        for j, q in enumerate(own[: i + 1]):
+            for shift, (k, m) in shifts_near(p, q, basis, reach):
+                moved = q + shift
+                largest = float(np.sqrt(((p[:, None] - moved[None]) ** 2).sum(-1)).max())
+                least = 0.0 if i == j and (k, m) == (0, 0) else gap_of(p, moved)
+                if least <= reach:
+                    found.append((least, largest))
+    return found
+
+
+def shifts_near(
+    p: Float[np.ndarray, "_ 2"],
+    q: Float[np.ndarray, "_ 2"],
+    basis: Float[np.ndarray, "2 2"],
+    reach: float,
+) -> list[tuple[Float[np.ndarray, " 2"], tuple[int, int]]]:
+    """Return the lattice translations that may bring q within `reach` of p."""
+    centre = p.mean(0) - q.mean(0)
+    radius = (
+        reach
+        + float(np.linalg.norm(p - p.mean(0), axis=1).max())
+        + float(np.linalg.norm(q - q.mean(0), axis=1).max())
+    )
+    dual = np.linalg.inv(basis)
+    middle = centre @ dual
+    width = radius * np.linalg.norm(dual, axis=0)
+    found: list[tuple[Float[np.ndarray, " 2"], tuple[int, int]]] = []
+    for i in range(int(np.ceil(middle[0] - width[0])), int(np.floor(middle[0] + width[0])) + 1):
+        for j in range(int(np.ceil(middle[1] - width[1])), int(np.floor(middle[1] + width[1])) + 1):
+            shift = i * basis[0] + j * basis[1]
+            if np.linalg.norm(shift - centre) <= radius:
+                found.append((shift, (i, j)))
+    return found

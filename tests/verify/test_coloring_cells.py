@@ -1,0 +1,177 @@
+"""Forgeries of `coloring/cells`: whatever breaks a condition is rejected, with two points."""
+
+import re
+from fractions import Fraction as F
+from pathlib import Path
+
+import pytest
+
+from extremal.verify._proved import _coloring_witness as shared
+from extremal.verify._proved import coloring_cells as checker
+from extremal.verify._rejected import Rejected
+
+
+def check(claim, witness, mend=True):
+    if mend:  # a forger who mends the digest as well
+        claim["coloring_sha256"] = shared.digest(witness)
+    return checker.check(claim, witness, Path())
+
+
+def gap_free_files():
+    """Tiles of 1 x 1 on a torus of 4 x 4: distances in (0, sqrt 2), then from 3 on."""
+    witness = {"lattice": [[4, 0], [0, 4]], "denominator": 1, "grid": [4, 4],
+               "runs": "1:0 15:1"}  # fmt: skip
+    claim = {
+        "dim": 2, "colors": 1, "free": True,
+        "rules": [{"colors": [0], "squared": [["2", "9"]]}],
+        "semantics": "half-open", "free_density": "15/16",
+        "coloring_sha256": shared.digest(witness),
+    }  # fmt: skip
+    return claim, witness
+
+
+def test_accepts_and_says_what_is_proved():
+    said = check(*gap_free_files())
+    assert "no two points of R^2 of colour 0 are at distance in [sqrt(2), 3]" in said[0]
+    assert "15/16" in said[1]
+
+
+def test_the_interval_is_exact_at_both_ends():
+    for span in (["2", "9"], ["2", "2"], ["9", "9"], ["4", "5"]):
+        claim, witness = gap_free_files()
+        claim["rules"][0]["squared"] = [span]
+        check(claim, witness)
+    least = F(1, 10**12)
+    for span in ([2 - least, 9], [2, 9 + least]):
+        claim, witness = gap_free_files()
+        claim["rules"][0]["squared"] = [[str(F(x)) for x in span]]
+        with pytest.raises(Rejected, match="both have colour 0"):
+            check(claim, witness)
+
+
+def test_closed_cells_reach_the_ends():
+    claim, witness = gap_free_files()
+    claim["semantics"] = "closed"
+    with pytest.raises(Rejected):
+        check(claim, witness)
+    claim["rules"][0]["squared"] = [[str(2 + F(1, 10**12)), str(9 - F(1, 10**12))]]
+    check(claim, witness)
+
+
+@pytest.mark.parametrize("square", ["1", "8", "10", "81/4", "3", "7"])
+def test_a_rejection_gives_two_points_at_the_forbidden_distance(square):
+    """Rational points where there are; sums of two squares that are no square, and 3 and 7, too."""
+    claim, witness = gap_free_files()
+    witness |= {"lattice": [[4, 0], [0, 8]], "grid": [4, 8], "runs": "1:0 1:1 1:0 29:1"}
+    claim["rules"][0]["squared"] = [[square, square]]
+    with pytest.raises(Rejected) as caught:
+        check(claim, witness)
+    text = str(caught.value)
+    points = re.findall(r"\(([-\d/]+), ([-\d/]+)\)", text)
+    if len(points) >= 4:  # two cells, two points
+        (a, b), (c, d) = ((F(x), F(y)) for x, y in points[-2:])
+        found = (a - c) ** 2 + (b - d) ** 2
+        assert found == F(square) or "reached too" in text
+    cells = {(0, 0), (0, 2)}
+    for x, y in points[-2:]:
+        assert (int(F(x) // 1) % 4, int(F(y) // 1) % 8) in cells
+
+
+@pytest.mark.parametrize("place", range(1, 16))
+def test_rejects_any_cell_that_joins_the_colour(place):
+    claim, witness = gap_free_files()
+    runs = [f"1:{0 if k in (0, place) else 1}" for k in range(16)]
+    witness["runs"], claim["free_density"] = " ".join(runs), "7/8"
+    with pytest.raises(Rejected, match="both have colour 0"):
+        check(claim, witness)
+
+
+def test_a_colour_that_meets_its_own_translate_is_rejected():
+    claim, witness = gap_free_files()
+    claim["rules"][0]["squared"] = [["16", "16"]]
+    with pytest.raises(Rejected, match=r"cells \(0, 0\) and \(0, 0\)"):
+        check(claim, witness)
+
+
+@pytest.mark.parametrize(
+    ("where", "field", "value"),
+    [
+        (0, "dim", 4), (0, "dim", "2"), (0, "dim", True), (0, "colors", 0), (0, "colors", 2),
+        (0, "free", False), (0, "free", 1), (0, "rules", []), (0, "rules", [{}]),
+        (0, "rules", [{"colors": [1], "squared": [["2", "9"]]}]),
+        (0, "rules", [{"colors": [], "squared": [["2", "9"]]}]),
+        (0, "rules", [{"colors": [0], "squared": []}]),
+        (0, "rules", [{"colors": [0], "squared": [["9", "2"]]}]),
+        (0, "rules", [{"colors": [0], "squared": [["0", "9"]]}]),
+        (0, "rules", [{"colors": [0], "squared": [["-1", "9"]]}]),
+        (0, "rules", [{"colors": [0], "squared": [[2.0, 9.0]]}]),
+        (0, "rules", [{"colors": [0], "squared": [["nan", "9"]]}]),
+        (0, "rules", [{"colors": [0], "squared": [["2", "9/0"]]}]),
+        (0, "rules", [{"colors": [0], "squared": [["2", "9"]], "norm": 1}]),
+        (0, "semantics", "open"), (0, "free_density", "7/8"), (0, "free_density", 0.9375),
+        (1, "lattice", [[4, 0], [8, 0]]), (1, "lattice", [[4, 0]]),
+        (1, "lattice", [[4.0, 0], [0, 4]]),
+        (1, "denominator", 0), (1, "denominator", 2), (1, "grid", [4, 3]), (1, "grid", [16]),
+        (1, "grid", [4, 0]), (1, "runs", "1:0 14:1"), (1, "runs", "1:0 16:1"), (1, "runs", ""),
+        (1, "runs", "1:0 15:2"), (1, "runs", "1:0 0:0 15:1"), (1, "runs", "-1:0 17:1"),
+    ],
+)  # fmt: skip
+def test_rejects_fields_that_do_not_fit(where, field, value):
+    both = gap_free_files()
+    both[where][field] = value
+    with pytest.raises(Rejected):
+        check(*both)
+
+
+@pytest.mark.parametrize("field", ["lattice", "denominator", "grid", "runs"])
+def test_rejects_another_witness(field):
+    claim, witness = gap_free_files()
+    changed = {"lattice": [[4, 0], [0, 5]], "denominator": 3, "grid": [2, 8], "runs": "16:1"}
+    witness[field] = changed[field]
+    with pytest.raises(Rejected, match="SHA-256"):
+        check(claim, witness, mend=False)
+
+
+def test_space():
+    witness = {"lattice": [[4, 0, 0], [0, 4, 0], [0, 0, 4]], "denominator": 1, "grid": [4, 4, 4],
+               "runs": "1:0 63:1"}  # fmt: skip
+    claim = {
+        "dim": 3, "colors": 1, "free": True,
+        "rules": [{"colors": [0], "squared": [["3", "9"]]}],
+        "semantics": "half-open", "free_density": "63/64", "coloring_sha256": "",
+    }  # fmt: skip
+    assert "R^3" in check(claim, witness)[0]
+    claim["rules"][0]["squared"] = [[str(3 - F(1, 10**12)), "9"]]
+    with pytest.raises(Rejected, match="both have colour 0"):
+        check(claim, witness)
+    claim["rules"][0]["squared"] = [["1", "1"]]
+    with pytest.raises(Rejected, match="at squared distance 1"):
+        check(claim, witness)
+
+
+def test_agrees_with_the_compiled_screen_on_random_tori():
+    np = pytest.importorskip("numpy")
+    pytest.importorskip("numba")
+    from extremal import coloring
+
+    rng = np.random.default_rng(3)
+    accepted = 0
+    for trial in range(40):
+        dim = 2 + trial % 2
+        grid = rng.integers(2, 6, dim)
+        lattice = 2 * np.eye(dim, dtype=int) * 7 + rng.integers(-3, 4, (dim, dim))
+        rows = tuple(tuple(F(int(x), 7) for x in row) for row in lattice)
+        cells = np.minimum(rng.integers(0, 30, grid), 2)
+        found = coloring.Colouring(rows, cells, 2, free=True)
+        low = F(int(rng.integers(4, 12)), 8)
+        problem = coloring.Problem.type((low, low + F(1, 8)), low, free_color=True)
+        verdict = coloring.certify(found, problem).status == "valid"
+        part = coloring._certify.parts_of(found, problem)[0]
+        try:
+            checker.check(dict(part.claim), dict(part.witness), Path())
+            answer = True
+        except Rejected:
+            answer = False
+        assert answer == verdict
+        accepted += answer
+    assert 0 < accepted < 40
