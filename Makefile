@@ -19,9 +19,13 @@ check: $(INSTALLED) docs  ## format, lint, types, layers, docs, and an installat
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 	$(MAKE) plain
+	$(MAKE) alone EXTRAS=
+	$(MAKE) alone EXTRAS=sos
 
 slow: $(INSTALLED)  ## tests over 5 seconds
 	CI=1 $(BIN)/python -m pytest -n auto -m slow --timeout 3000
+	for extra in training frankwolfe pruning compression llm interpret coloring sos flows tcurves; do \
+	  $(MAKE) alone EXTRAS=$$extra || exit 1; done
 
 gpu: $(INSTALLED)  ## tests that need CUDA
 	CI=1 $(BIN)/python -m pytest -m gpu
@@ -41,13 +45,21 @@ wheel: $(INSTALLED)
 plain: wheel
 	rm -rf $(PLAIN)
 	$(PYTHON) -m venv $(PLAIN)
-	$(PLAIN)/bin/pip install --quiet -c constraints.txt "$$(ls dist/extremal-*.whl)[flows,tcurves]" \
+	$(PLAIN)/bin/pip install --quiet -c constraints.txt "$$(ls dist/extremal-*.whl)[flows,sos,tcurves]" scikit-learn \
 	  pytest pytest-timeout pytest-xdist pytest-benchmark hypothesis beartype
 	$(PLAIN)/bin/python -c "import importlib.util as u; assert not u.find_spec('torch')"
-	$(PLAIN)/bin/python -m pytest -q -n auto -m "not slow and not gpu" tests/lab tests/verify tests/frankwolfe tests/flows tests/tcurves tests/test_cli.py \
+	$(PLAIN)/bin/python -m pytest -q -n auto -m "not slow and not gpu" tests/lab tests/verify tests/frankwolfe tests/flows tests/sos tests/tcurves tests/interpret tests/test_cli.py \
 	  --ignore tests/verify/test_llm_model.py --ignore tests/verify/test_pruning_model.py \
-	  --ignore tests/verify/test_pruning_soup.py  # these make their files with torch
+	  --ignore tests/verify/test_pruning_soup.py --ignore tests/verify/test_compression_model.py  # these make their files with torch
 	$(PLAIN)/bin/extremal --help > /dev/null
+
+# The wheel with one extra, or with none, and nothing else: an answer of its area is verified.
+.PHONY: alone
+alone: wheel
+	rm -rf .venv-alone
+	$(PYTHON) -m venv .venv-alone
+	.venv-alone/bin/pip install --quiet -c constraints.txt "$$(ls dist/extremal-*.whl)$(if $(EXTRAS),[$(EXTRAS)])"
+	.venv-alone/bin/python tests/wheel.py $(EXTRAS)
 
 $(INSTALLED): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -55,4 +67,4 @@ $(INSTALLED): pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf .venv .venv-plain dist site runs
+	rm -rf .venv .venv-plain .venv-alone dist site runs

@@ -1,6 +1,9 @@
 """Profiles and fixtures that every area's tests share."""
 
 import os
+import sys
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,6 +28,24 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("the real data sets are not beside this checkout")
     return folder
+
+
+@pytest.fixture
+def ray_cluster() -> Iterator[None]:
+    """A local Ray cluster with two worker processes that find this checkout."""
+    ray = pytest.importorskip("ray")
+    path = os.pathsep.join(p for p in sys.path if p)
+    variables = {"OMP_NUM_THREADS": "1", "PYTHONPATH": path}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of Ray's own
+        ray.init(
+            "local", num_cpus=2, include_dashboard=False, configure_logging=False,
+            log_to_driver=False, runtime_env={"env_vars": variables},
+        )  # fmt: skip
+        try:
+            yield
+        finally:
+            ray.shutdown()
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

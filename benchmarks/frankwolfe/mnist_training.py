@@ -41,20 +41,20 @@ METHODS: dict[str, tuple[dict[str, Any], tuple[float, ...]]] = {
         {"optimizer": "sgd", "weight_decay": 5e-4, "nesterov": False},
         (0.03, 0.1, 0.3),
     ),
-    "SFW, L2": ({"optimizer": "sfw", "region": "l2", "region_width": 20.0}, (0.3, 1.0, 3.0)),
+    "SFW, L2": ({"optimizer": "sfw", "region": "l2", "width": 20.0}, (0.3, 1.0, 3.0)),
     "SFW, K-sparse": (
-        {"optimizer": "sfw", "region": "k-sparse", "region_width": 50.0},
+        {"optimizer": "sfw", "region": "k-sparse", "width": 50.0},
         (0.3, 1.0, 3.0),
     ),
     "SFW, k-support": (
-        {"optimizer": "sfw", "region": "k-support", "region_width": 20.0},
+        {"optimizer": "sfw", "region": "k-support", "width": 20.0},
         (0.3, 1.0, 3.0),
     ),
     "SFW, spectral": (
         {
             "optimizer": "sfw",
             "region": "spectral",
-            "region_width": 20.0,
+            "width": 20.0,
             "rescale": "diameter",
         },
         (0.1, 0.3, 1.0),

@@ -1,6 +1,7 @@
 """On a real small Llama: which masks, updates and repairs lose least?
 
-Run:      python benchmarks/llm/babyllama.py --model FOLDER (with samples.txt in it)
+Run:      python benchmarks/llm/babyllama.py --model FOLDER (with samples.txt in it); with
+          --minutes N it stops after about so long, and the next call does what is not recorded yet
 Expect:   least squares below SparseGPT on its own mask; after repair full <= mask_lora < norms only
           < none; sparse_to_dense the best target of a reconstruction.
 Fairness: one model; the first 80 % of its samples calibrate and retrain, the last 20 % evaluate;
@@ -21,6 +22,7 @@ from typing import Any
 import tyro
 
 from extremal.lab import Table, append_record, read_records, to_plain
+from extremal.llm import LLMPruned
 
 HERE = Path(__file__).resolve().parent
 QUESTION = "On a real small Llama: which masks, updates and repairs lose least?"
@@ -40,22 +42,26 @@ RECONSTRUCTIONS = (
     ("sparse_to_dense", "matrix", "full"), ("sparse_to_dense", "block", "mask_lora"),
     ("sparse_to_dense", "block", "norm"),
 )  # fmt: skip
+ORDERED = (*RETRAINS[:1], RETRAINS[2], RETRAINS[-1], *RECONSTRUCTIONS[:3], RECONSTRUCTIONS[5])
 
 
 @dataclass(frozen=True)
 class Options:
     """What is compared."""
 
-    model: Path
+    model: Path = Path("../shared/data/babyllama")
     """The folder of the model, with samples.txt and tinystories_excerpt.txt in it."""
-    patterns: tuple[str, ...] = ("0.5", "0.6", "0.7", "2:4")
-    repaired: tuple[str, ...] = ("0.6", "0.7", "2:4")
+    patterns: tuple[str, ...] = ("0.6", "2:4", "0.7", "0.5")
+    repaired: tuple[str, ...] = ("0.6", "2:4", "0.7")
     """Patterns at which repairs are compared, on Wanda's masks."""
     parts: tuple[str, ...] = ("one-shot", "retrain", "reconstruct")
     seeds: tuple[int, ...] = (0, 1, 2)
-    samples: int = 128
-    steps: int = 200
+    samples: int = 64
+    """Calibration windows."""
+    steps: int = 60
     """Of a retraining, of 8 windows each."""
+    minutes: float | None = None
+    """Start no further job after so long."""
     windows: int = 0
     """Evaluate on so many windows of the last 20 %; 0 takes all of them."""
     work: Path = Path("runs/babyllama")
@@ -75,34 +81,33 @@ class Job:
 
 
 def jobs_of(options: Options) -> list[Job]:
-    """Every job, seed by seed, so that an interrupted series is still balanced."""
-    found: list[Job] = []
-    for seed in options.seeds:
-        if "one-shot" in options.parts:
-            for pattern in options.patterns:
-                for criterion, update in ONE_SHOT:
-                    name, _, group = criterion.partition("/")
-                    if name == "owl" and ":" in pattern:
-                        continue
-                    given = {"criterion": name, "update": update, "group": group or "default"}
-                    label = criterion if update == "none" else f"{criterion} + {update}"
-                    found.append(Job("one-shot", pattern, label, seed, given))
-        for pattern in options.repaired:
-            wanda = {"criterion": "wanda"}
-            if "retrain" in options.parts:
-                found += [
-                    Job("retrain", pattern, " + ".join(t), seed, wanda, {"train": t})
-                    for t in RETRAINS
-                ]
-            if "reconstruct" in options.parts:
-                for targets, granularity, train in RECONSTRUCTIONS:
-                    given = {
-                        **wanda, "repair": "reconstruct", "targets": targets,
-                        "granularity": granularity, "train": (train,),
-                    }  # fmt: skip
-                    label = f"{targets}, {granularity}, {train}"
-                    found.append(Job("reconstruct", pattern, label, seed, given))
-    return found
+    """Every job: pattern by pattern, what the orders need first, seed by seed."""
+    first: list[Job] = []
+    later: list[Job] = []
+    wanda = {"criterion": "wanda"}
+    for pattern in options.patterns:
+        for seed in options.seeds:
+            for criterion, update in ONE_SHOT if "one-shot" in options.parts else ():
+                name, _, group = criterion.partition("/")
+                if name == "owl" and ":" in pattern:
+                    continue
+                given = {"criterion": name, "update": update, "group": group or "default"}
+                label = criterion if update == "none" else f"{criterion} + {update}"
+                first.append(Job("one-shot", pattern, label, seed, given))
+            if pattern not in options.repaired:
+                continue
+            for train in RETRAINS if "retrain" in options.parts else ():
+                job = Job("retrain", pattern, " + ".join(train), seed, wanda, {"train": train})
+                (first if train in ORDERED else later).append(job)
+            for how in RECONSTRUCTIONS if "reconstruct" in options.parts else ():
+                targets, granularity, what = how
+                given = {
+                    **wanda, "repair": "reconstruct", "targets": targets,
+                    "granularity": granularity, "train": (what,), "epochs": 3,
+                }  # fmt: skip
+                job = Job("reconstruct", pattern, ", ".join(how), seed, given)
+                (first if how in ORDERED else later).append(job)
+    return first + later
 
 
 class Bench:
@@ -116,6 +121,7 @@ class Bench:
         text = (options.model / "samples.txt").read_text()
         cut = text.index("\n\n", int(0.8 * len(text)))
         options.work.mkdir(parents=True, exist_ok=True)
+        self.pruned: dict[str, LLMPruned] = {}
         self.train = options.work / "train.txt"
         self.train.write_text(text[:cut])
         tokenizer = tokenizer_of(options.model)
@@ -143,11 +149,17 @@ class Bench:
 
         options = self.options
         begun = time.perf_counter()
-        out = options.work / "pruned"
-        result = llm.prune(
-            options.model, out=out, force=out.exists(), pattern=job.pattern, seed=job.seed,
-            calibration=str(self.train), samples=options.samples, threads=1, **job.prune,
-        )  # fmt: skip
+        out = options.work / ("parent" if job.retrain else "pruned")
+        key = f"{out} {job.pattern} {job.seed} {job.prune}"
+        if key not in self.pruned:
+            self.pruned = {  # the last one only: its folder is written over
+                key: llm.prune(
+                    options.model, out=out, force=out.exists(), pattern=job.pattern,
+                    seed=job.seed, calibration=str(self.train), samples=options.samples,
+                    threads=1, **job.prune,
+                )
+            }  # fmt: skip
+        result = self.pruned[key]
         samples: dict[str, Any] = {
             "sparsity": result.sparsity,
             "relative layer errors": [x.error_updated for x in result.layers],
@@ -285,6 +297,9 @@ def orders(records: list[dict[str, Any]]) -> Table:
 def main() -> None:
     """Run what is not yet recorded, then print the tables."""
     options = tyro.cli(Options)
+    if not options.model.is_dir():
+        print(f"{options.model} is not there; give --model FOLDER. Nothing is measured.")
+        return
     bench = Bench(options)
     done = read_records(options.out) if options.out.exists() else []
     known = [(r["configuration"], r["seed"]) for r in done if r["status"] == "done"]
@@ -292,7 +307,10 @@ def main() -> None:
         begun = time.perf_counter()
         bench.record(bench.dense(), bench.losses(options.model), time.perf_counter() - begun)
     jobs = [j for j in jobs_of(options) if (bench.configuration(j), j.seed) not in known]
+    begun = time.perf_counter()
     for i, job in enumerate(jobs):
+        if options.minutes is not None and time.perf_counter() - begun > 60 * options.minutes:
+            break
         bench.run(job)
         print(f"{i + 1}/{len(jobs)}: {job.part} {job.pattern} {job.method} {job.seed}", flush=True)
     shutil.rmtree(options.work, ignore_errors=True)

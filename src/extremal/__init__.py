@@ -9,18 +9,37 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from . import coloring, demo, flows, frankwolfe, lab, llm, pruning, tcurves, training, verify
+    from . import (
+        coloring,
+        compression,
+        demo,
+        flows,
+        frankwolfe,
+        interpret,
+        lab,
+        llm,
+        pruning,
+        reproduce,
+        sos,
+        tcurves,
+        training,
+        verify,
+    )
 
 __version__ = "0.1.0"
 __all__ = [
     "__version__",
     "coloring",
+    "compression",
     "demo",
     "flows",
     "frankwolfe",
+    "interpret",
     "lab",
     "llm",
     "pruning",
+    "reproduce",
+    "sos",
     "tcurves",
     "training",
     "verify",
@@ -29,7 +48,12 @@ __all__ = [
 
 def __getattr__(name: str) -> ModuleType:
     if name in __all__:
-        return importlib.import_module(f".{name}", __name__)
+        try:
+            return importlib.import_module(f".{name}", __name__)
+        except ModuleNotFoundError as error:
+            from .lab import explain_missing
+
+            raise explain_missing(error, name) from error
     raise AttributeError(f"module 'extremal' has no attribute {name!r}")
 
 

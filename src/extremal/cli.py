@@ -13,7 +13,7 @@ import json
 import os
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -35,6 +35,14 @@ AREAS: dict[str, tuple[str, dict[str, str]]] = {
             "soup": "prune, retrain several times from there, and average",
         },
     ),
+    "compression": (
+        "one training, any ratio; then a file that is smaller and a network that is faster",
+        {
+            "sweep": "measure one network at every kind and ratio",
+            "compress": "make it smaller, by a ratio or to a target",
+            "export": "write it for deployment and measure it on this machine",
+        },
+    ),
     "flows": (
         "Nash flows over time, packet simulation, and how far apart they are",
         {
@@ -54,6 +62,23 @@ AREAS: dict[str, tuple[str, dict[str, str]]] = {
             "evaluate": "measure the perplexity of a model on a text",
             "pack": "write a pruned folder without its zeros",
             "unpack": "write a packed folder as the dense folder it came from",
+        },
+    ),
+    "sos": (
+        "sums of squares: exact proofs, exact refutations, learned bases",
+        {
+            "certify": "decide whether a polynomial is a sum of squares, with a proof",
+            "bound": "find the best certified lower bound, everywhere or on a set",
+            "train": "train an oracle that proposes the monomials of squares",
+            "bench": "measure how proofs are found on sums of squares with a known basis",
+        },
+    ),
+    "interpret": (
+        "explanations with a guarantee, and an audit of any explainer",
+        {
+            "train": "train a Merlin-Arthur classifier",
+            "explain": "decide one row and show why, or abstain",
+            "certify": "attack a classifier and bound what its explanations are worth",
         },
     ),
     "coloring": (
@@ -82,7 +107,14 @@ AREAS: dict[str, tuple[str, dict[str, str]]] = {
 TOP = {
     "demo": "the main job and one checkable answer from every area",
     "verify": "check a certificate with independent code",
+    "report": "write one page about a run, its certificate checked anew",
+    "reproduce": "run a row of a benchmark table again and say whether it agrees",
     "cite": "print the papers behind an area",
+}
+_MODULES = {
+    "demo": "extremal.demo",
+    "report": "extremal.lab",
+    "reproduce": "extremal.reproduce",
 }
 
 _PAPERS = {
@@ -116,6 +148,21 @@ _PAPERS = {
         "Pedregosa, Negiar, Askari, Jaggi: Linearly convergent Frank-Wolfe with backtracking "
         "line-search. AISTATS 2020.",
         "Argyriou, Foygel, Srebro: Sparse prediction with the k-support norm. NeurIPS 2012.",
+    ),
+    "compression": (
+        "Zimmer, Spiegel, Pokutta: Compression-aware training of neural networks using "
+        "Frank-Wolfe. 2022, arXiv:2205.11921 (regions of filters and ranks, one training).",
+        "Miao, Luo, Chen, Chen, Liu, Wang: Learning pruning-friendly networks via Frank-Wolfe: "
+        "one-shot, any-sparsity, and no retraining. ICLR 2022 (SFW-pruning, SFW-Init).",
+        "Wen et al.: Learning structured sparsity in deep neural networks. NeurIPS 2016 (SSL).",
+        "Alvarez, Salzmann: Learning the number of neurons in deep networks. NeurIPS 2016 (GLT).",
+        "Ding et al.: Auto-balanced filter pruning. AAAI 2018 (ABFP).",
+        "Idelbayev, Carreira-Perpiñán: Low-rank compression of neural nets. CVPR 2020 (LC).",
+        "Fang, Ma, Song, Mi, Wang: DepGraph. CVPR 2023 (dependency graph, torch-pruning).",
+        "Li et al.: Pruning filters for efficient ConvNets. ICLR 2017 (norms of filters).",
+        "He et al.: Filter pruning via geometric median. CVPR 2019 (FPGM).",
+        "Liu et al.: Network slimming. ICCV 2017 (scales of normalisation).",
+        "Molchanov et al.: Importance estimation for neural network pruning. CVPR 2019 (Taylor).",
     ),
     "flows": (
         "Ziemke, Sering, Vargas Koch, Zimmer, Nagel, Skutella: Flows over time as continuous "
@@ -176,6 +223,39 @@ _PAPERS = {
         "Savarese, Silva, Maire: Winning the lottery with continuous sparsification. "
         "NeurIPS 2020 (CS).",
         "Liu, Xu, Shi, Cheung, So: Dynamic sparse training. ICLR 2020 (DST).",
+    ),
+    "sos": (
+        "Pelleriti, Spiegel, Liu, Martínez-Rubio, Zimmer, Pokutta: Neural sum-of-squares: "
+        "certifying the nonnegativity of polynomials with transformers. ICLR 2026, "
+        "arXiv:2510.13444 (learned bases, repair, cascade).",
+        "Reznick: Extremal PSD forms with few terms. Duke Math. J. 45, 1978 (Newton polytopes).",
+        "Peyrl, Parrilo: Computing sum of squares decompositions with rational coefficients. "
+        "Theor. Comput. Sci. 409, 2008 (rounding).",
+        "Wang, Magron, Lasserre: TSSOS. SIAM J. Optim. 31, 2021, arXiv:1912.08899; Chordal-TSSOS. "
+        "2021, arXiv:2003.03210 (term sparsity).",
+        "Helmberg, Rendl, Vanderbei, Wolkowicz: An interior-point method for semidefinite "
+        "programming. SIAM J. Optim. 6, 1996 (the solver).",
+        "Rump: Verification of positive definiteness. BIT 46, 2006 (exact tests by floats).",
+        "Putinar: Positive polynomials on compact semi-algebraic sets. Indiana Univ. Math. J. 42, "
+        "1993 (constraints).",
+        "Scheiderer: Sums of squares of polynomials with rational coefficients. J. Eur. Math. "
+        "Soc. 18, 2016 (real squares without rational ones).",
+    ),
+    "interpret": (
+        "Wäldchen, Sharma, Turan, Zimmer, Pokutta: Interpretability guarantees with Merlin-Arthur "
+        "classifiers. AISTATS 2024, arXiv:2206.00759.",
+        "Wäldchen: Hardness of deceptive certificate selection. 2023, arXiv:2306.04505 "
+        "(correlation of features).",
+        "Macdonald, Besançon, Pokutta: Interpretable neural networks with Frank-Wolfe: sparse "
+        "relevance maps and relevance orderings. ICML 2022, arXiv:2110.08105 (FW-RDE).",
+        "Chen, Song, Wainwright, Jordan: Learning to explain. ICML 2018 (L2X).",
+        "Jethani, Sudarshan, Aphinyanaphongs, Ranganath: Have we learned to explain? AISTATS 2021 "
+        "(REAL-X, EVAL-X).",
+        "Dabkowski, Gal: Real time image saliency for black box classifiers. NeurIPS 2017 (gate).",
+        "Sundararajan, Taly, Yan: Axiomatic attribution for deep networks. ICML 2017 (integrated "
+        "gradients).",
+        "Clopper, Pearson: The use of confidence or fiducial limits illustrated in the case of the "
+        "binomial. Biometrika 26, 1934.",
     ),
     "tcurves": (
         "Geiselmann, Joswig, Kastner, Mundinger, Pokutta, Spiegel, Wack, Zimmer: Fast isotopy "
@@ -238,8 +318,10 @@ def _run(words: list[str]) -> int:
         return _verify(rest)
     if first == "cite":
         return _cite(rest)
-    if first == "demo":
-        return _call(importlib.import_module("extremal.demo").demo, "extremal demo", rest)
+    if first in _MODULES:
+        with _extra("all"):
+            verb = getattr(importlib.import_module(_MODULES[first]), first)
+            return _call(verb, f"extremal {first}", rest)
     if first not in AREAS:
         raise _Usage(
             f"{first!r} is neither an area nor a command; there are "
@@ -251,8 +333,20 @@ def _run(words: list[str]) -> int:
         return 0
     if rest[0] not in verbs:
         raise _Usage(f"{first} has no verb {rest[0]!r}; it has {', '.join(verbs)}.")
-    verb = getattr(importlib.import_module(f"extremal.{first}"), rest[0])
-    return _call(verb, f"extremal {first} {rest[0]}", rest[1:])
+    with _extra(first):
+        verb = getattr(importlib.import_module(f"extremal.{first}"), rest[0])
+        return _call(verb, f"extremal {first} {rest[0]}", rest[1:])
+
+
+@contextlib.contextmanager
+def _extra(area: str) -> Generator[None]:
+    """Name the line to type where a package of an extra is not installed."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        from extremal.lab import explain_missing
+
+        raise explain_missing(error, area) from error
 
 
 def _call(verb: Callable[..., Any], name: str, words: list[str]) -> int:
@@ -378,7 +472,10 @@ def _help() -> str:
         "usage: extremal AREA VERB INPUT --option value --out PATH",
         "",
         "areas and their verbs:",
-        *(f"  {area:<12} {', '.join(verbs):<28} {about}" for area, (about, verbs) in AREAS.items()),
+        *(
+            f"  {area:<12} {about}\n{'':<15}{', '.join(verbs)}"
+            for area, (about, verbs) in AREAS.items()
+        ),
         "",
         "commands:",
         *(f"  {name:<12} {about}" for name, about in TOP.items()),

@@ -16,9 +16,14 @@ def test_the_tour_verifies_and_is_refused_a_second_time(tmp_path, capsys):
     assert [s["area"] for s in answers["stops"]] == [
         "training",
         *["pruning"] * 3,
+        "frankwolfe",
+        "compression",
+        "llm",
+        "interpret",
         "flows",
-        "tcurves",
         "coloring",
+        "sos",
+        "tcurves",
     ]
     for stop in answers["stops"]:
         assert stop["verdict"]["status"] == "accepted"

@@ -242,3 +242,16 @@ def test_importing_the_area_loads_no_compiler():
 
     code = "import sys; import extremal.flows; sys.exit('numba' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_refinement_on_a_ray_cluster_equals_the_serial_one(ray_cluster):
+    study = {"levels": 2, "seeds": 4, "iterations": 5}
+    here = flows.refine("braess", **study).as_json()
+    there = flows.refine("braess", **study, executor="ray", workers=2).as_json()
+    for found in (here, there):
+        found.pop("seconds")
+        for level in found["levels"]:
+            level.pop("seconds", None)
+    assert there == here

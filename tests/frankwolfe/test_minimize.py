@@ -400,3 +400,10 @@ def test_sliding_keeps_its_bound_and_spares_gradients(cancer):
 def test_sliding_has_its_own_steps(options):
     with pytest.raises(ValueError, match="scgs"):
         fw.minimize(CORNER, fw.L1Ball(1.0), method="scgs", **options)
+
+
+def test_a_region_by_name_is_the_option():
+    named = fw.minimize("breast-cancer", "l1", radius=5.0, gap=1e-6)
+    option = fw.minimize("breast-cancer", region="l1", radius=5.0, gap=1e-6)
+    object_ = fw.minimize("breast-cancer", fw.L1Ball(5.0), gap=1e-6)
+    assert named.value == option.value == object_.value

@@ -50,6 +50,27 @@ FAMILIES = {
             "num_attention_heads": 4,
         },
     ),
+    "phi3": ("Phi3Config", _LLAMA),
+    "gpt-j": (
+        "GPTJConfig",
+        {"n_embd": 32, "n_layer": 3, "n_head": 4, "n_positions": 32, "rotary_dim": 8},
+    ),
+    "bloom": ("BloomConfig", {"hidden_size": 32, "n_layer": 3, "n_head": 4}),
+    "falcon": (
+        "FalconConfig",
+        {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4},
+    ),
+    "opt-350m": (
+        "OPTConfig",
+        {
+            "hidden_size": 32,
+            "ffn_dim": 64,
+            "num_hidden_layers": 3,
+            "num_attention_heads": 4,
+            "word_embed_proj_dim": 16,
+            "do_layer_norm_before": False,
+        },
+    ),
     "phi": (
         "PhiConfig",
         {

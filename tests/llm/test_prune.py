@@ -9,19 +9,21 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from extremal import llm, verify
 from extremal.lab import RunError
 from extremal.llm import LLMError
 from extremal.llm._bits import unpack_bits
 from extremal.llm._criteria import score, select
+from extremal.llm._experts import take_apart
 from extremal.llm._folder import ModelFolder, tensor_sha256
 from extremal.llm._pattern import Pattern
 from extremal.llm._skeleton import Skeleton, find_blocks
 from extremal.llm._text import draw_windows, tokenizer_of
 from extremal.training import load_tensors
 
-from .conftest import FAMILIES, text_of, write_model
+from .conftest import FAMILIES, SIZE, text_of, write_model, write_tokenizer
 
 transformers = pytest.importorskip("transformers")
 SMALL = {"samples": 12, "window": 16, "micro_batch": 4}
@@ -90,15 +92,104 @@ def test_every_family_is_pruned_saved_and_loaded(family, tmp_path, text):
     assert (tmp_path / "out" / "tokenizer.json").exists()
 
 
-def test_mixtures_of_experts_are_refused_by_name(tmp_path, text):
-    config = transformers.Qwen3MoeConfig(
-        vocab_size=32, hidden_size=32, intermediate_size=48, moe_intermediate_size=16,
-        num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, head_dim=8,
-        num_experts=4, num_experts_per_tok=2, max_position_embeddings=32,
+MIXTURES = {
+    "qwen3-moe": ("Qwen3MoeConfig", {"moe_intermediate_size": 16, "head_dim": 8, "num_experts": 4}),
+    "mixtral": ("MixtralConfig", {"num_local_experts": 4}),
+    "qwen2-moe": ("Qwen2MoeConfig", {"moe_intermediate_size": 16, "num_experts": 4,
+                                     "shared_expert_intermediate_size": 16}),
+    "phimoe": ("PhimoeConfig", {"num_local_experts": 4}),
+}  # fmt: skip
+
+
+def mixture(folder, family, **changes):
+    """A random mixture of experts, with a tokenizer."""
+    name, options = MIXTURES[family]
+    config = getattr(transformers, name)(**{
+        **SIZE, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "num_experts_per_tok": 2,
+        "tie_word_embeddings": False, "bos_token_id": 1, "eos_token_id": 2, **options, **changes,
+    })  # fmt: skip
+    torch.manual_seed(0)
+    model = transformers.AutoModelForCausalLM.from_config(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() >= 2:
+                parameter.copy_(0.3 * torch.randn(parameter.shape))
+    model.save_pretrained(folder)
+    write_tokenizer(folder)
+    return folder
+
+
+@pytest.mark.parametrize("family", MIXTURES)
+def test_every_expert_of_a_mixture_is_pruned_and_its_gate_is_not(family, tmp_path, text):
+    model = mixture(tmp_path / "moe", family)
+    options = {"update": "ls", "repair": "reconstruct", "epochs": 1, "samples": 24}
+    result = prune(model, tmp_path / "out", text, pattern="2:4", **options)
+    assert verify.file(result.certificate).accepted
+    before, after = tensors(model), tensors(tmp_path / "out")
+    experts = [n for n in before if ".experts." in n]
+    assert len(experts) == 2 * 4 * 3
+    for name in experts:
+        groups = (after[name] != 0).reshape(-1, 4).sum(1)
+        assert int(groups.max()) <= 2
+        assert float((after[name] != 0).float().mean()) > 0.45
+    gates = [n for n in before if n.endswith((".gate.weight", "router.weight", "_gate.weight"))]
+    assert len(gates) >= 2
+    assert all(torch.equal(before[n], after[n]) for n in gates)
+    # Loaded again, every fused tensor of transformers holds the pruned experts.
+    loaded = load(tmp_path / "out").eval()
+    fused = [m for m in loaded.modules() if getattr(m, "gate_up_proj", None) is not None
+             and isinstance(m.gate_up_proj, torch.Tensor)]  # fmt: skip
+    assert len(fused) == 2
+    assert all(float((m.gate_up_proj == 0).float().mean()) == 0.5 for m in fused)
+    assert torch.isfinite(loaded(torch.arange(3, 19)[None]).logits).all()
+    tuned = llm.retrain(
+        tmp_path / "out", out=tmp_path / "tuned", text=text, steps=3, batch_size=2, window=16
+    )
+    assert verify.file(tuned.certificate).accepted
+    changed = {n for n, v in tensors(tmp_path / "tuned").items() if not torch.equal(v, after[n])}
+    assert any(".experts." in n for n in changed)
+
+
+def test_a_mixture_taken_apart_computes_the_same(tmp_path):
+    folder = mixture(tmp_path / "moe", "mixtral")
+    model = load(folder).eval()
+    ids = torch.arange(3, 19)[None]
+    with torch.no_grad():
+        wanted = model(ids).logits
+        assert len(take_apart(model, ("w1", "w3", "w2"))) == 2
+        # Two orders of adding up the same few float32 products.
+        torch.testing.assert_close(model(ids).logits, wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_an_expert_that_few_tokens_reach_is_pruned_by_magnitude_and_named(tmp_path, text):
+    model = mixture(tmp_path / "moe", "mixtral", num_local_experts=16)
+    result = prune(model, tmp_path / "out", text, samples=6, criterion="sparsegpt")
+    notes = [x.note for x in result.layers if "experts" in x.name]
+    assert any("magnitude, no update" in n for n in notes)
+    assert verify.file(result.certificate).accepted
+
+
+def test_mixtures_that_cannot_be_taken_apart_are_refused_by_name(tmp_path, text):
+    config = transformers.GraniteMoeConfig(
+        vocab_size=32, hidden_size=32, intermediate_size=48, num_hidden_layers=2,
+        num_attention_heads=4, num_key_value_heads=2, num_local_experts=4, num_experts_per_tok=2,
     )  # fmt: skip
     transformers.AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "moe")
-    with pytest.raises(LLMError, match="experts"):
+    with pytest.raises(LLMError, match=r"block_sparse_moe\.\w+"):
         prune(tmp_path / "moe", tmp_path / "out", criterion="magnitude")
+
+
+def test_experts_that_compute_something_else_are_refused(tmp_path):
+    model = load(mixture(tmp_path / "moe", "mixtral"))
+    kind = type(model.model.layers[0].mlp.experts)
+    original = kind.forward
+    try:
+        kind.forward = lambda self, *given: 2 * original(self, *given)
+        with pytest.raises(LLMError, match=r"mlp\.experts .* do not compute"):
+            take_apart(model, ("w1", "w3", "w2"))
+    finally:
+        kind.forward = original
 
 
 METHODS = [
@@ -219,14 +310,22 @@ def test_too_large_a_rate_keeps_the_start_and_says_so(tiny, tmp_path, text):
     assert all(torch.equal(v, tensors(plain.path)[k]) for k, v in tensors(result.path).items())
 
 
-def test_with_dense_inputs_a_block_does_not_depend_on_those_before(tiny, tmp_path, text):
-    options = {"criterion": "magnitude", "repair": "reconstruct", "targets": "dense", "epochs": 1}
+@pytest.mark.parametrize("targets", ["dense", "sparse", "sparse_to_dense"])
+def test_only_with_dense_inputs_a_block_does_not_depend_on_those_before(
+    targets, tiny, tmp_path, text
+):
+    options = {"criterion": "magnitude", "repair": "reconstruct", "targets": targets, "epochs": 1}
     prune(tiny, tmp_path / "a", text, **options)
     prune(tiny, tmp_path / "b", text, sparsities=("model.layers.0.*=0.9",), **options)
     one, two = tensors(tmp_path / "a"), tensors(tmp_path / "b")
     changed = {name for name, value in one.items() if not torch.equal(value, two[name])}
-    assert changed  # the first block has another sparsity
-    assert all(name.startswith("model.layers.0.") for name in changed)
+    matrices = {n for n in one if n.endswith("_proj.weight")}
+    first = {n for n in matrices if n.startswith("model.layers.0.")}
+    assert first <= changed  # it has another sparsity
+    if targets == "dense":
+        assert all(name.startswith("model.layers.0.") for name in changed)
+    else:
+        assert matrices <= changed
 
 
 def test_skip_preserve_and_existing(tiny, tmp_path, text):
@@ -428,3 +527,70 @@ def test_weights_that_are_not_finite_are_named(tmp_path, text):
 def test_few_tokens_are_warned_of(tiny, tmp_path, text):
     with pytest.warns(llm.FewTokensWarning, match="48 calibration tokens are fewer than twice"):
         prune(tiny, tmp_path / "out", text, update="ls", samples=3)
+
+
+def test_activations_that_are_not_finite_are_named(tmp_path, text):
+    folder = write_model(tmp_path / "m")
+    model = load(folder)
+    with torch.no_grad():
+        model.model.layers[1].mlp.gate_proj.weight.mul_(1e38)
+        model.model.layers[1].mlp.up_proj.weight.mul_(1e38)
+    model.save_pretrained(folder)
+    with pytest.raises(LLMError, match=r"layers\.1\.mlp\.down_proj are not finite"):
+        prune(folder, tmp_path / "out", text)
+
+
+def test_layers_that_share_a_weight_are_refused(tiny, monkeypatch, tmp_path):
+    frame = Skeleton(ModelFolder(tiny), torch.device("cpu"))
+    frame.blocks[0].mlp.gate_proj.weight = frame.blocks[0].mlp.up_proj.weight
+    with pytest.raises(LLMError, match="share one weight"):
+        frame.layers(0)
+    match = Skeleton._match
+
+    def tied(self):
+        found = match(self)
+        name = "model.layers.{}.mlp.up_proj.weight"
+        return {**found, name.format(2): found[name.format(1)]}
+
+    monkeypatch.setattr(Skeleton, "_match", tied)
+    with pytest.raises(LLMError, match=r"layers\.2\.mlp\.up_proj and .*1.* share one weight"):
+        prune(tiny, tmp_path / "out", criterion="magnitude")
+
+
+def test_integer_weights_are_refused_by_name(tmp_path):
+    folder = write_model(tmp_path / "m")
+    stored = load_file(folder / "model.safetensors")
+    name = "model.layers.1.mlp.up_proj.weight"
+    save_file({**stored, name: stored[name].to(torch.int8)}, folder / "model.safetensors")
+    with pytest.raises(LLMError, match=r"layers\.1\.mlp\.up_proj\.weight is stored as I8"):
+        prune(folder, tmp_path / "out", criterion="magnitude")
+
+
+def test_where_memory_runs_out_is_said(tiny, monkeypatch, tmp_path, text):
+    from extremal.llm import _stream
+
+    for error in (MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: 1 B")):
+
+        def fail(*_, error=error):
+            raise error
+
+        monkeypatch.setattr(_stream, "prune_layer", fail)
+        with pytest.raises(LLMError, match=r"memory ran out at the layer .*0\.self_attn\.q_proj"):
+            prune(tiny, tmp_path / type(error).__name__, text)
+
+
+@pytest.mark.parametrize("granularity", ["matrix", "block"])
+def test_the_targets_of_a_reconstruction_differ_where_the_chains_do(
+    granularity, tiny, tmp_path, text
+):
+    found = {}
+    for targets in ("sparse", "dense", "sparse_to_dense"):
+        prune(tiny, tmp_path / targets, text, pattern="0.6", repair="reconstruct", epochs=1,
+              targets=targets, granularity=granularity)  # fmt: skip
+        found[targets] = tensors(tmp_path / targets)
+    first, later = "model.layers.0.self_attn.q_proj.weight", "model.layers.2.mlp.up_proj.weight"
+    for one, two in (("sparse", "dense"), ("dense", "sparse_to_dense"),
+                     ("sparse", "sparse_to_dense")):  # fmt: skip
+        # In the first block all three see the same inputs and outputs.
+        assert torch.equal(found[one][first], found[two][first])
+        assert not torch.equal(found[one][later], found[two][later])

@@ -281,3 +281,61 @@ def test_the_four_commands_work_on_a_real_model(shared_data, tmp_path, capsys):
     assert math.log(found["perplexity"] / found["dense"]["perplexity"]) < 0.1
     assert cli.main(["verify", f"{perp}/certificate.json"]) == 0
     assert "460800 of 921600" in capsys.readouterr().out
+
+
+# Pruning and retraining in one command -----------------------------------------------------------
+
+
+def test_pruning_with_retraining_equals_the_two_verbs_and_has_the_dense_parent(
+    tiny, tmp_path, text
+):
+    shared = {"window": 16, "batch_size": 2, "steps": 6}
+    both = llm.prune(
+        tiny, out=tmp_path / "both", calibration=text, samples=8, pattern="2:4", repair="retrain",
+        **shared,
+    )  # fmt: skip
+    llm.prune(tiny, out=tmp_path / "p", calibration=text, samples=8, pattern="2:4", window=16)
+    apart = llm.retrain(tmp_path / "p", out=tmp_path / "r", text=text, **shared)
+    assert not changed(tmp_path / "both", tmp_path / "r")
+    assert both.retrained.losses == apart.losses
+    verdict = verify.file(both.certificate)
+    assert verdict.accepted, verdict.reason
+    parent = json.loads((tmp_path / "both" / "run" / "parent.json").read_text())["tensors"]
+    dense = ModelFolder(tiny)
+    assert all(parent[n]["sha256"] == dense.sha256(n) for n in dense.tensors)
+    assert not (tmp_path / "both" / "run" / "pruned").exists()
+    assert "parameters retrained in 6 steps" in both.table().as_text()
+    again = llm.prune(
+        tiny, out=tmp_path / "both", calibration=text, samples=8, pattern="2:4", repair="retrain",
+        resume=True, **shared,
+    )  # fmt: skip
+    assert again.retrained == both.retrained
+    with pytest.raises(ValueError, match="need calibration text"):
+        llm.prune(tiny, out=tmp_path / "x", criterion="magnitude", repair="retrain")
+    with pytest.raises(ValueError, match="steps=0"):
+        llm.prune(tiny, out=tmp_path / "x", calibration=text, repair="retrain", steps=0)
+
+
+def test_an_interrupted_pruning_with_retraining_goes_on_to_the_same_bytes(
+    tiny, tmp_path, text, monkeypatch
+):
+    from extremal.llm import _prune
+
+    options = {
+        "calibration": text, "samples": 8, "window": 16, "repair": "retrain", "batch_size": 2,
+        "steps": 4, "threads": 1,
+    }  # fmt: skip
+    llm.prune(tiny, out=tmp_path / "whole", **options)
+    train = _prune.train_into
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_prune, "train_into", killed)
+    with pytest.raises(KeyboardInterrupt):
+        llm.prune(tiny, out=tmp_path / "cut", **options)
+    assert (tmp_path / "cut" / "run" / "pruned" / "certificate.json").exists()
+    monkeypatch.setattr(_prune, "train_into", train)
+    llm.prune(tiny, out=tmp_path / "cut", resume=True, **options)
+    for name in [*ModelFolder(tmp_path / "whole").files, "certificate.json"]:
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "cut" / name).read_bytes()

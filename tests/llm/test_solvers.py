@@ -211,6 +211,24 @@ def test_least_squares_is_below_admm_below_the_mask_alone(seed):
     torch.testing.assert_close(polished, best, rtol=1e-5, atol=1e-6)
 
 
+@given(seed=seeds)
+@settings(max_examples=10)
+def test_least_squares_on_other_inputs_than_the_targets_is_the_textbook_solution(seed):
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(80, 10, generator=generator, dtype=torch.float64)
+    z = x + 0.3 * torch.randn(80, 10, generator=generator, dtype=torch.float64)
+    weight = torch.randn(4, 10, generator=generator, dtype=torch.float64)
+    keep = select(weight.abs(), HALF)
+    new, used = least_squares(weight, x.T @ x, keep, cross=x.T @ z)
+    assert used == 0
+    for i in range(4):
+        best = torch.linalg.lstsq(x[:, keep[i]], z @ weight[i]).solution
+        torch.testing.assert_close(new[i, keep[i]], best)
+    assert not new[~keep].any()
+    same, _ = least_squares(weight, x.T @ x, keep, cross=x.T @ x)
+    torch.testing.assert_close(same, least_squares(weight, x.T @ x, keep)[0])
+
+
 def test_sparsegpt_equals_least_squares_on_a_pruned_prefix_and_moves_nothing_on_a_suffix():
     weight, gram = problem(3)
     keep = torch.arange(16).expand(12, 16) >= 6
@@ -221,20 +239,28 @@ def test_sparsegpt_equals_least_squares_on_a_pruned_prefix_and_moves_nothing_on_
     torch.testing.assert_close(swept.weight, weight.masked_fill(~keep, 0), rtol=0, atol=0)
 
 
-def test_admm_comes_as_close_as_published():
-    # Ratio to the optimum after 1, 5, 10, 20, 50 iterations falls to 1; rates depend on the
-    # problem, the order does not.
+@pytest.mark.parametrize("damping", [0.0, 0.1])
+def test_admm_comes_as_close_as_published(damping):
     weight, gram = problem(7, rows=8, columns=64, tokens=256)
     keep = select(weight.abs(), HALF)
     best = layer_error(least_squares(weight, gram, keep)[0], weight, gram)
     ratios = [
-        layer_error(admm(weight, gram, keep=keep, iterations=n, damping=0.0)[0], weight, gram)
+        layer_error(admm(weight, gram, keep=keep, iterations=n, damping=damping)[0], weight, gram)
         / best
-        for n in (1, 5, 10, 20, 50)
+        for n in (1, 5, 10, 20, 50, 500)
     ]
-    assert all(a > b for a, b in itertools.pairwise(ratios))
-    assert ratios[0] < 3
-    assert ratios[3] < 1.01
+    # Which damping the published ratios had is not said: without any they go to 1, with the usual
+    # 0.1 to the optimum of the damped problem, here 5 % above.
+    shifted = gram + damping * torch.diag(gram.diagonal())
+    limit = layer_error(least_squares(weight, shifted, keep)[0], weight, gram) / best
+    assert limit == pytest.approx(1 if damping == 0 else 1.05, abs=1e-3)
+    assert ratios[-1] == pytest.approx(limit, rel=1e-6)
+    if damping == 0:
+        assert all(a > b for a, b in itertools.pairwise(ratios))
+    # The published excess over the optimum after 1, 5, 10, 20 and 50 iterations, within a factor
+    # of two: another problem of the same size.
+    for ratio, published in zip(ratios, (1.42, 1.04, 1.006, 1.0005, 1.0), strict=False):
+        assert ratio / limit - 1 < 2 * (published - 1) + 1e-4
 
 
 def test_with_orthogonal_inputs_nothing_is_updated():
@@ -320,3 +346,14 @@ def test_a_fraction_is_written_so_that_the_count_is_the_same():
     assert str(Pattern.parse(0.5)) == "0.5"
     assert str(TWO_OF_FOUR) == "2:4"
     assert Fraction(Pattern(Fraction(123456789, 10**9)).decimal()) == Fraction(123456789, 10**9)
+
+
+@given(seed=seeds, count=st.integers(1, 40), levels=st.sampled_from([2, 5, 1000]))
+@settings(max_examples=30)
+def test_selecting_gives_the_mask_of_a_stable_sort(seed, count, levels):
+    generator = torch.Generator().manual_seed(seed)
+    scores = torch.randint(levels, (6, 41), generator=generator).float()
+    keep = select(scores, Pattern(Fraction(count, 41)))
+    order = scores.argsort(dim=1, stable=True)
+    wanted = torch.ones_like(keep).scatter_(1, order[:, :count], False)
+    assert torch.equal(keep, wanted)

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -248,21 +247,9 @@ def test_two_processes_give_the_same_bytes(calm, dense, tmp_path):
 
 @SLOW
 @pytest.mark.timeout(1200)
-def test_a_local_ray_cluster_gives_the_same_bytes(calm, dense, tmp_path):
-    ray = pytest.importorskip("ray")
+def test_a_local_ray_cluster_gives_the_same_bytes(calm, dense, tmp_path, ray_cluster):
     out = tmp_path / "ray"
-    path = os.pathsep.join(p for p in sys.path if p)
-    variables = {"OMP_NUM_THREADS": "1", "PYTHONPATH": path}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of Ray's own
-        ray.init(
-            "local", num_cpus=2, include_dashboard=False, configure_logging=False,
-            log_to_driver=False, runtime_env={"env_vars": variables},
-        )  # fmt: skip
-        try:
-            soup(dense, **QUICK, out=out, executor="ray", workers=2)
-        finally:
-            ray.shutdown()
+    soup(dense, **QUICK, out=out, executor="ray", workers=2)
     assert files(out) == files(calm.path)
 
 

@@ -115,3 +115,37 @@ def test_a_damaged_database_is_refused(tmp_path):
     (tmp_path / "x.sqlite").write_text("this is no database, however long it is" * 40)
     with pytest.raises(tcurves.TCurveError, match="no database"):
         tcurves.Database(tmp_path / "x.sqlite", 6)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_walks_on_a_ray_cluster_are_those_of_one_process(ray_cluster):
+    from extremal.lab import executor
+    from extremal.tcurves._search import _Job, _walk
+
+    jobs = [
+        _Job(
+            degree=5, number=k, part=0, seed=3, temperature=1.0, triangles=None, stale=0, flips=3,
+            restart=50, seconds=1e9, steps=12, maximise=False, seen={}, judged=0, targets=None,
+            known=[], best_p=-1,
+        )
+        for k in range(3)
+    ]  # fmt: skip
+    with executor("ray", workers=2) as pool:
+        there = pool.map(_walk, jobs)
+    for here, other in zip(map(_walk, jobs), there, strict=True):
+        assert len(here["found"]) > 0
+        for value in (here, other):
+            for row in value["found"]:
+                row.pop("second")  # when, not what
+        assert other == here
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_search_on_a_ray_cluster(tmp_path, ray_cluster):
+    found = tcurves.search(
+        degree=4, budget="30s", slice="2s", walks=2, workers=2, executor="ray", out=tmp_path / "r"
+    )
+    assert found.missing == ()
+    assert verify.file(tmp_path / "r").accepted

@@ -46,6 +46,7 @@ PROBLEMS = {
     "simplex": over_rows(fw.LogisticLoss, fw.Simplex(1.0)),
     "unit-simplex": over_rows(fw.LogisticLoss, fw.UnitSimplex(1.0)),
     "hypersimplex": over_rows(fw.LogisticLoss, fw.Hypersimplex(0.4, k=3)),
+    "unit-hypersimplex": over_rows(fw.LogisticLoss, fw.UnitHypersimplex(0.4, k=3)),
     "permutahedron": over_rows(fw.SquaredLoss, fw.Permutahedron((0.0, 0.1, 0.2, 0.0, 0.0, -0.5))),
     "owl": over_rows(fw.SquaredLoss, fw.OWLBall(1.0, weights=(3, 2, 1, 1, 1, 1))),
     "box": over_rows(fw.SquaredLoss, fw.Box(-0.1, 0.2)),

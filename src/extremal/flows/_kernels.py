@@ -130,8 +130,12 @@ def _dictionary(n, source, sink, tail, head, cap, reset, row_of, rows, free):
 
 
 @jit
-def _exchange(t, q, p, r, c, columns):
-    """Swap the basic variable of row r with the nonbasic one of column c."""
+def _exchange(t, q, p, r, c, columns, entries):
+    """Swap the basic variable of row r with the nonbasic one of column c.
+
+    `columns` and `entries` are scratch for the nonzeros of row r; unsigned numbers of columns spare
+    numba the test for negative ones in the innermost loop.
+    """
     rows, width = t.shape
     pivot = t[r, c]
     count = 0
@@ -143,6 +147,7 @@ def _exchange(t, q, p, r, c, columns):
             else:
                 t[r, j] = value
                 columns[count] = j
+                entries[count] = value
                 count += 1
     t[r, c] = 1.0 / pivot
     q[r] = -q[r] / pivot
@@ -155,10 +160,11 @@ def _exchange(t, q, p, r, c, columns):
             t[i, c] = 0.0
             continue
         t[i, c] = f / pivot
+        row = t[i]
         for m in range(count):
             j = columns[m]
-            value = t[i, j] + f * t[r, j]
-            t[i, j] = 0.0 if abs(value) < 1e-14 else value
+            value = row[j] + f * entries[m]
+            row[j] = 0.0 if abs(value) < 1e-14 else value
         q[i] += f * q[r]
         p[i] += f * p[r]
 
@@ -173,7 +179,8 @@ def _lemke(t, q, p, sink_row, warm, hinted, limit):
     size = len(q)
     basic = _numbers(0, size)
     nonbasic = _numbers(size, size + 1)
-    columns = np.empty(size + 1, np.int64)
+    columns = np.empty(size + 1, np.uintp)
+    entries = np.empty(size + 1)
     pivots = 0
     started = False
     if hinted:
@@ -189,7 +196,7 @@ def _lemke(t, q, p, sink_row, warm, hinted, limit):
             if row < 0:
                 fine = False
                 break
-            _exchange(t, q, p, row, j, columns)
+            _exchange(t, q, p, row, j, columns, entries)
             basic[row], nonbasic[j] = nonbasic[j], basic[row]
         if not fine:
             return LIMIT, basic, 0  # the caller starts anew without the hint
@@ -203,14 +210,14 @@ def _lemke(t, q, p, sink_row, warm, hinted, limit):
             return SOLVED, basic, 0
         started = True
         started_leaving = basic[row]
-        _exchange(t, q, p, row, size, columns)
+        _exchange(t, q, p, row, size, columns, entries)
         basic[row], nonbasic[size] = 2 * size, started_leaving
         pivots = 1
     leaving = sink_row
     if started:
         leaving = nonbasic[size]
     else:
-        _exchange(t, q, p, sink_row, size, columns)
+        _exchange(t, q, p, sink_row, size, columns, entries)
         basic[sink_row], nonbasic[size] = 2 * size, sink_row
         pivots = 1
     while pivots < limit:
@@ -231,7 +238,7 @@ def _lemke(t, q, p, sink_row, warm, hinted, limit):
         if row < 0:
             return RAY, basic, pivots
         leaving = basic[row]
-        _exchange(t, q, p, row, c, columns)
+        _exchange(t, q, p, row, c, columns, entries)
         basic[row], nonbasic[c] = entering, leaving
         pivots += 1
         if leaving == 2 * size:

@@ -46,6 +46,7 @@ from ._regions import (
     SpectralConv,
     SpectralKSupport,
     Spectraplex,
+    UnitHypersimplex,
     UnitSimplex,
     UnitSpectrahedron,
 )
@@ -53,7 +54,7 @@ from ._retraction import LossRetraction
 
 if TYPE_CHECKING:
     from ._adaptive import AdamSFW, AdaSFW
-    from ._estimating import MSFW, ORGFW, SPIDERFW, SVRF, OneSFW
+    from ._estimating import MSFW, ORGFW, SPIDERFW, SVRF, AdaSVRF, OneSFW
     from ._newton_schulz import polar
     from ._optimizer import RegionOptimizer
     from ._presets import Muon, Scion, ScionLight, scion_init_, scion_regions
@@ -68,6 +69,7 @@ _TORCH = {
     "SPIDERFW": "_estimating",
     "SVRF": "_estimating",
     "AdaSFW": "_adaptive",
+    "AdaSVRF": "_estimating",
     "AdamSFW": "_adaptive",
     "Muon": "_presets",
     "OneSFW": "_estimating",
@@ -89,6 +91,7 @@ __all__ = [
     "SPIDERFW",
     "SVRF",
     "AdaSFW",
+    "AdaSVRF",
     "AdamSFW",
     "Birkhoff",
     "Box",
@@ -139,6 +142,7 @@ __all__ = [
     "SquaredHinge",
     "SquaredLoss",
     "StartWarning",
+    "UnitHypersimplex",
     "UnitSimplex",
     "UnitSpectrahedron",
     "from_plain",

@@ -22,6 +22,7 @@ from ._regions import (
     Simplex,
     SpectralBall,
     SpectralKSupport,
+    UnitHypersimplex,
     UnitSimplex,
 )
 from ._steps import STEPS
@@ -43,11 +44,13 @@ COUNTED: dict[str, type] = {
     "k-norm": KNorm,
     "k-support": KSupport,
     "hypersimplex": Hypersimplex,
+    "unit-hypersimplex": UnitHypersimplex,
 }
 PLAIN: dict[str, type] = {"permutahedron": Permutahedron, "birkhoff": Birkhoff}
 REGIONS = (*BALLS, "lp", *COUNTED, *PLAIN)
 POLYTOPES = (
-    "L1Ball", "LinfBall", "KSparse", "KNorm", "Simplex", "UnitSimplex", "Hypersimplex", "Box",
+    "L1Ball", "LinfBall", "KSparse", "KNorm", "Simplex", "UnitSimplex", "Hypersimplex",
+    "UnitHypersimplex", "Box",
     "Permutahedron", "Birkhoff", "OWLBall", "Diamond", "Hull", "FlowPolytope", "Sign",
 )  # fmt: skip
 
@@ -63,12 +66,12 @@ class Config:
     standardize: bool = False
     """Give every column of such data mean 0 and deviation 1 (makes sparse data dense)."""
     region: str = "l1"
-    """l1, l2, linf, lp, k-sparse, k-norm, k-support, simplex, unit-simplex, hypersimplex or
-    permutahedron; in Python any region."""
+    """l1, l2, linf, lp, k-sparse, k-norm, k-support, simplex, unit-simplex, hypersimplex,
+    unit-hypersimplex or permutahedron; in Python any region."""
     radius: float = 1.0
     """Size of the region."""
     k: int | None = None
-    """The k of k-sparse, k-norm, k-support and hypersimplex."""
+    """The k of k-sparse, k-norm, k-support, hypersimplex and unit-hypersimplex."""
     p: float = 2.0
     """The exponent of lp."""
     method: str = "auto"

@@ -1,6 +1,7 @@
 """Frank-Wolfe optimizers with better gradient estimates, for networks.
 
-Each is `SFW` with another direction d in place of the averaged gradient. Those that compare
+Each is `SFW` (or `AdaSFW`, which adds its metric) with another direction d in place of the
+gradient. Those that compare
 gradients at two points call the closure twice a step, with the same random state, so that both see
 the same batch, augmentation and dropout mask; count gradients, not epochs, when comparing.
 
@@ -14,17 +15,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ._adaptive import AdaSFW
 from ._errors import FrankWolfeError
+from ._optimizer import RegionOptimizer
 from ._sfw import SFW
 
 
-class _Estimating(SFW):
-    """What the variants share: the closure at two points."""
+class _Estimating(RegionOptimizer):
+    """What the variants share: the closure at two points. A step class stands behind it."""
 
     def __init__(self, params: Any, lr: float | int = 0.1, **options: Any) -> None:
-        """Take groups; options as for `SFW`, without the momentum options."""
+        """Take groups; options as for the step class."""
         self.evaluations = 0
-        super().__init__(params, lr, momentum=0.0, dampening=0.0, **options)
+        super().__init__(params, lr, **options)  # pyright: ignore[reportArgumentType] # the step class takes lr
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
         """Make one step.
@@ -58,7 +61,7 @@ class _Estimating(SFW):
             _restore(after)
         with torch.no_grad():
             for p, g in now.items():
-                p.grad = self._direction(p, g, there.get(p))
+                p.grad = self._estimate(p, g, there.get(p))
                 self._keep(p)
         super().step()
         return loss
@@ -83,7 +86,7 @@ class _Estimating(SFW):
         }
         return kept or None
 
-    def _direction(self, p: Tensor, g: Tensor, there: Tensor | None) -> Tensor:
+    def _estimate(self, p: Tensor, g: Tensor, there: Tensor | None) -> Tensor:
         raise NotImplementedError
 
     def _keep(self, p: Tensor) -> None:
@@ -91,13 +94,21 @@ class _Estimating(SFW):
         self.state[p]["reference"] = p.detach().clone()
 
 
-class _Recursive(_Estimating):
+class _Plain(SFW):
+    """`SFW` with the given direction: no average, so no momentum options."""
+
+    def __init__(self, params: Any, lr: float | int = 0.1, **options: Any) -> None:
+        """Take groups; options as for `SFW`, without the momentum options."""
+        super().__init__(params, lr, momentum=0.0, dampening=0.0, **options)
+
+
+class _Recursive(_Estimating, _Plain):
     """d = g(x) + (1 - rho) (d_before - g(x_before))."""
 
     def _rho(self) -> float:
         raise NotImplementedError
 
-    def _direction(self, p: Tensor, g: Tensor, there: Tensor | None) -> Tensor:
+    def _estimate(self, p: Tensor, g: Tensor, there: Tensor | None) -> Tensor:
         state = self.state[p]
         if there is None or "direction" not in state:
             state["direction"] = g.clone()
@@ -131,8 +142,8 @@ class SPIDERFW(_Recursive):
         return _take_snapshot(self, closure, "direction")
 
 
-class SVRF(_Estimating):
-    """SVRF: d = grad f(w) + g(x) - g(w), with a snapshot w; call `snapshot` once an epoch."""
+class _FromSnapshot(_Estimating):
+    """d = grad f(w) + g(x) - g(w), with a snapshot w."""
 
     def snapshot(self, closure: Callable[[], Any]) -> Any:
         """Store the weights and the full gradient there.
@@ -143,21 +154,30 @@ class SVRF(_Estimating):
         """
         return _take_snapshot(self, closure, "whole")
 
-    def _direction(self, p: Tensor, g: Tensor, there: Tensor | None) -> Tensor:
+    def _estimate(self, p: Tensor, g: Tensor, there: Tensor | None) -> Tensor:
         if there is None:
-            raise FrankWolfeError("SVRF has no snapshot yet; call snapshot(closure) first.")
+            raise FrankWolfeError(
+                f"{type(self).__name__} has no snapshot yet; call snapshot(closure) first."
+            )
         return self.state[p]["whole"] + g - there
 
     def _keep(self, p: Tensor) -> None:
         """Keep the snapshot where it is."""
 
 
-class MSFW(SFW):
-    """Momentum SFW: m <- (1 - rho) m + rho g with rho = 4 / (t + 9)^(2/3); no closure needed."""
+class SVRF(_FromSnapshot, _Plain):
+    """SVRF: d = grad f(w) + g(x) - g(w), with a snapshot w; call `snapshot` once an epoch."""
 
-    def __init__(self, params: Any, lr: float | int = 0.1, **options: Any) -> None:
-        """Take groups; options as for `SFW`, without the momentum options."""
-        super().__init__(params, lr, momentum=0.0, dampening=0.0, **options)
+
+class AdaSVRF(_FromSnapshot, AdaSFW):
+    """AdaSFW's metric over SVRF's direction; options as for `AdaSFW`.
+
+    The metric sums the squares of d, which is near zero close to an optimum, not of the gradients.
+    """
+
+
+class MSFW(_Plain):
+    """Momentum SFW: m <- (1 - rho) m + rho g with rho = 4 / (t + 9)^(2/3); no closure needed."""
 
     def _region_step(self, group: dict[str, Any], places: list[int], grads: list[Tensor]) -> None:
         rho = min(1.0, 4.0 / (self._steps + 9.0) ** (2 / 3))

@@ -48,7 +48,7 @@ _WORST = 1e-13  # a gap below this share of |f| is rounding
 @command(options=Config, inputs=("problem",))
 def minimize(
     problem: Any,
-    region: Region | Callable[[np.ndarray], np.ndarray] | None = None,
+    region: Region | str | Callable[[np.ndarray], np.ndarray] | None = None,
     *,
     config: Config | None = None,
     start: np.ndarray | None = None,
@@ -63,8 +63,8 @@ def minimize(
     Args:
         problem: A `LogisticLoss`, `SquaredLoss`, `SquaredHinge` or `MatrixCompletion`; a function
             that returns value and gradient; an svmlight file; or "breast-cancer".
-        region: A region, or a function that maps a direction to an extreme point; by default the
-            one that the options name.
+        region: A region, its name (the options size it), or a function that maps a direction to an
+            extreme point; by default the one that the options name.
         config: All options at once; or give any of its fields as keywords.
         start: Where to begin; by default an extreme point. It must lie in the region.
         shape: Of x, where the problem is a function and no start is given.
@@ -88,6 +88,8 @@ def minimize(
         >>> best.x.round(6) + 0.0
         array([0., 1.])
     """
+    if isinstance(region, str):  # a name, as in the shell; the options size it
+        options["region"], region = region, None
     if isinstance(region, Region) or callable(region):
         options.setdefault("region", "l1")  # a name is required; the object decides
     settings = resolve(Config, config, options)

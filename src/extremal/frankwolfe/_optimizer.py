@@ -1,8 +1,10 @@
 """What all optimizers over regions share: groups, sizes, checks, state, metrics.
 
 A parameter group holds parameters and one region for all of them (`region`), sized for each by its
-shape; `joint=True` makes it one region for their concatenation. `region=None` marks free
-parameters, which a companion SGD or AdamW inside the same object updates.
+shape; `joint=True` makes it one region for their concatenation: of all entries, or for regions of
+matrices of the columns of tensors with one first dimension, so that a row runs through all of them
+(the filters that a network can only lose together). `region=None` marks free parameters, which a
+companion SGD or AdamW inside the same object updates.
 """
 # pyright: reportPrivateImportUsage=false
 # The _foreach functions are torch's own way to treat many tensors at once.
@@ -93,12 +95,20 @@ class RegionOptimizer(torch.optim.Optimizer):
                     f"would be wrong; use {' or '.join(LOCAL)} for it, or do not shard it."
                 )
         if group["joint"]:
+            shape: tuple[int, ...] = (sum(p.numel() for p in params),)
             if region.matrix:
-                raise ValueError(f"{region} is a set of matrices and cannot be joint.")
-            n = sum(p.numel() for p in params)
+                rows = {p.shape[0] if p.ndim > 1 else 0 for p in params}
+                if len(rows) > 1 or 0 in rows:
+                    raise ValueError(
+                        f"{region} is a set of matrices, so it can be joint only for tensors with "
+                        f"one and the same first dimension, not for "
+                        f"{', '.join(str(tuple(p.shape)) for p in params[:4])}."
+                    )
+                first = rows.pop()
+                shape = (first, shape[0] // first)
             norms = group["init_norms"]
             norm = None if norms is None else math.sqrt(sum(x * x for x in norms))
-            group["sized"] = [region.sized((n,), norm)]
+            group["sized"] = [region.sized(shape, norm)]
             return
         norms = group["init_norms"] or [None] * len(params)
         sized: list[Region] = []
@@ -112,7 +122,7 @@ class RegionOptimizer(torch.optim.Optimizer):
     @torch.no_grad()
     def _make_feasible(self, group: dict[str, Any]) -> None:
         for name, region, tensors in self._elements(group, [p.data for p in group["params"]]):
-            x = together(tensors)
+            x = together(tensors, region.matrix)
             if bool(region.contains(x, 1e-5)):
                 continue
             if self._start == "refuse":
@@ -133,7 +143,7 @@ class RegionOptimizer(torch.optim.Optimizer):
                     StartWarning,
                     stacklevel=4,
                 )
-            apart(y, tensors)
+            apart(y, tensors, region.matrix)
 
     def _elements(
         self, group: dict[str, Any], tensors: list[Tensor]
@@ -294,11 +304,12 @@ class RegionOptimizer(torch.optim.Optimizer):
             buffers = [self.state[p].get("momentum_buffer") for p in group["params"]]
             elements = self._elements(group, [p.data for p in group["params"]])
             for place, (name, region, tensors) in enumerate(elements):
-                x = together(tensors)
+                x = together(tensors, region.matrix)
                 held = buffers if group["joint"] else [buffers[place]]
                 row: dict[str, Any] = {"name": name, "region": str(region), "gap": None}
                 if all(b is not None for b in held):
-                    row["gap"] = float(region.gap(together(cast("list[Tensor]", held)), x))
+                    m = together(cast("list[Tensor]", held), region.matrix)
+                    row["gap"] = float(region.gap(m, x))
                 try:
                     row["size"] = float(region.gauge(x))
                 except ValueError:
@@ -315,19 +326,22 @@ class RegionOptimizer(torch.optim.Optimizer):
         return rows
 
 
-def together(tensors: Iterable[Tensor]) -> Tensor:
-    """One tensor as it is, several as the concatenation of their entries."""
+def together(tensors: Iterable[Tensor], rows: bool = False) -> Tensor:
+    """One tensor as it is, several as the concatenation of their entries, or within their rows."""
     parts = [t.detach() for t in tensors]
     if len(parts) == 1:
         return parts[0] if parts[0].ndim else parts[0].reshape(1)
+    if rows:
+        return torch.cat([t.reshape(t.shape[0], -1) for t in parts], dim=1)
     return torch.cat([t.reshape(-1) for t in parts])
 
 
-def apart(x: Tensor, tensors: Iterable[Tensor]) -> None:
-    """Write the entries of `x` into the tensors, in order."""
+def apart(x: Tensor, tensors: Iterable[Tensor], rows: bool = False) -> None:
+    """Write the entries of `x`, made by `together`, into the tensors."""
     parts = list(tensors)
     if len(parts) == 1:
         parts[0].copy_(x.reshape(parts[0].shape))
         return
-    for part, value in zip(parts, x.split([t.numel() for t in parts]), strict=True):
+    sizes = [t.numel() // (t.shape[0] if rows else 1) for t in parts]
+    for part, value in zip(parts, x.split(sizes, dim=1 if rows else 0), strict=True):
         part.copy_(value.reshape(part.shape))

@@ -331,9 +331,11 @@ class SFW(RegionOptimizer):
 
     def _joint(self, group: dict[str, Any], params: list[Tensor], buffers: list[Tensor]) -> None:
         region: Region = group["sized"][0]
-        x, m = together(params).reshape(-1), together(buffers).reshape(-1)
+        rows = region.matrix
+        x, m = together(params, rows), together(buffers, rows)
+        x, m = (t.reshape(region._plain_shape(t.shape)) for t in (x, m))
         v = region._lmo(m[None])[0] * region._size(tuple(m.shape))
         diameters = self._diameters(group, [x], [region])
         lengths = self._lengths(group, [x], [m], [v], diameters)
         self._count_clips(group, params[:1], lengths)
-        apart(x.to(v.dtype).lerp(v, torch.clamp(lengths[0], max=1.0)), params)
+        apart(x.to(v.dtype).lerp(v, torch.clamp(lengths[0], max=1.0)), params, rows)

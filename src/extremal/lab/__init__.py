@@ -3,16 +3,25 @@
 from ._certificates import Part, write_certificate
 from ._commands import Answer, Command, command, command_of
 from ._durations import seconds_of
-from ._errors import ExtremalError, MissingExtra, RunError, WorkerError, require
+from ._errors import (
+    ExtremalError,
+    MissingExtra,
+    RunError,
+    WorkerError,
+    explain_missing,
+    require,
+)
 from ._executor import Executor, Outcome, executor
 from ._files import atomic_path, atomic_write, sha256_file
+from ._imported import imported
 from ._measured import accuracy_part, describe, seeds_part, timing_part, wilson
 from ._plain import from_plain, resolve, to_plain
 from ._plots import PALETTE, figure_bytes, new_figure
 from ._progress import Progress, progress
 from ._rationals import rational
 from ._records import append_record, commit, machine, read_records, versions
-from ._report import Picture, Section, Text, write_figures, write_report
+from ._report import Html, Picture, Section, Text, write_figures, write_report
+from ._run_report import Reported, ReportOptions, report
 from ._runs import Run
 from ._seeds import derive_seed, generator, seed_everything
 from ._tables import Cell, Table
@@ -24,11 +33,14 @@ __all__ = [
     "Command",
     "Executor",
     "ExtremalError",
+    "Html",
     "MissingExtra",
     "Outcome",
     "Part",
     "Picture",
     "Progress",
+    "ReportOptions",
+    "Reported",
     "Run",
     "RunError",
     "Section",
@@ -45,14 +57,17 @@ __all__ = [
     "derive_seed",
     "describe",
     "executor",
+    "explain_missing",
     "figure_bytes",
     "from_plain",
     "generator",
+    "imported",
     "machine",
     "new_figure",
     "progress",
     "rational",
     "read_records",
+    "report",
     "require",
     "resolve",
     "seconds_of",

@@ -30,6 +30,33 @@ class MissingExtra(ExtremalError, ImportError):
     """An optional package is not installed."""
 
 
+# What the extras install, by import name.
+_OPTIONAL = frozenset({
+    "PIL", "clarabel", "flint", "gmpy2", "highspy", "jinja2", "lxml", "matplotlib", "networkx",
+    "numba", "onnx", "ortools", "ray", "scs", "shapely", "sklearn", "torch", "torch_pruning",
+    "transformers", "zstandard",
+})  # fmt: skip
+
+
+def explain_missing(error: ModuleNotFoundError, area: str) -> Exception:
+    """Return what to raise where an area met a package that is not installed.
+
+    Args:
+        error: As Python raised it.
+        area: Whose extra installs it.
+
+    Returns:
+        A `MissingExtra` that names the line to type; the error itself if no extra installs it.
+    """
+    name = (error.name or "").partition(".")[0]
+    if name not in _OPTIONAL:
+        return error
+    return MissingExtra(
+        f"the package {name!r} is not installed and {area} needs it: "
+        f"run pip install 'extremal[{area}]'."
+    )
+
+
 def require(module: str, extra: str) -> ModuleType:
     """Import an optional package.
 

@@ -37,7 +37,14 @@ class Picture:
         return f"data:image/{kind};base64,{base64.b64encode(self.data).decode()}"
 
 
-Section = Text | Picture | Table
+@dataclass(frozen=True, slots=True)
+class Html:
+    """A part of a page that `write_report` wrote; it is taken over as it is."""
+
+    body: str
+
+
+Section = Text | Picture | Table | Html
 
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
@@ -61,6 +68,7 @@ _PAGE = """<!doctype html>
 {% for s in sections %}
 {% if s.kind == "heading" %}<h2>{{ s.text }}</h2>
 {% elif s.kind == "text" %}<p>{{ s.text }}</p>
+{% elif s.kind == "html" %}{{ s.body }}
 {% elif s.kind == "picture" %}<figure><img src="{{ s.source }}" alt="{{ s.caption }}">
 <figcaption>{{ s.caption }}</figcaption></figure>
 {% else %}<div class="scroll"><table>{% if s.title %}<caption>{{ s.title }}</caption>{% endif %}
@@ -117,6 +125,9 @@ def write_figures(folder: Path | str, pictures: Mapping[str, Picture | None]) ->
 def _plain(section: Section) -> dict[str, object]:
     if isinstance(section, Text):
         return {"kind": "heading" if section.heading else "text", "text": section.text}
+    if isinstance(section, Html):
+        markup = require("markupsafe", "report").Markup  # jinja2's own: nothing is escaped twice
+        return {"kind": "html", "body": markup(section.body)}
     if isinstance(section, Picture):
         return {"kind": "picture", "source": section.source, "caption": section.caption}
     numeric = section.numeric()

@@ -17,62 +17,20 @@ they are formed again, tile by tile of rows, so nothing per weight is kept. The 
 stored either: a weight is kept if it is not zero, or if it is on the short list of kept zeros.
 """
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 from torch import Tensor, nn
 from torch.nn import functional
 
+from extremal.pruning import ADAPTERS, adapter_start, effective
+
 from ._errors import LLMError
 
-KINDS = ("lora", "lora_prune", "mask_lora", "scale_lora", "spp", "hira")
+KINDS = ADAPTERS
 _TILE = 1 << 24  # weights of a tile: 64 MB in float32
-
-
-def effective(
-    kind: str,
-    W: Float[Tensor, "o d"],
-    M: Bool[Tensor, "o d"],
-    A: Float[Tensor, "r d"],
-    B: Float[Tensor, "o k"],
-    s: float,
-    first_row: int = 0,
-    rows: int | None = None,
-) -> Float[Tensor, "o d"]:
-    """Return the weight that an adapter stands for.
-
-    Args:
-        kind: One of `KINDS`.
-        W: The frozen weight, or a tile of its rows.
-        M: Its mask.
-        A: The wide factor.
-        B: The tall factor, or its rows of the tile; of "spp" the column c.
-        s: The scaling.
-        first_row: Of the tile, for "spp".
-        rows: Of the whole weight, for "spp".
-
-    Example:
-        >>> W = torch.tensor([[1.0, 0, 2], [0, 3, 0]])
-        >>> A, B = torch.tensor([[1.0, 2, 3]]), torch.tensor([[1.0], [2]])
-        >>> effective("mask_lora", W, W != 0, A, B, 2.0).tolist()
-        [[3.0, 0.0, 8.0], [0.0, 11.0, 0.0]]
-    """
-    base = W.float()
-    if kind == "mask_lora":
-        return base + s * (M * (B @ A))
-    if kind in ("lora", "lora_prune"):
-        return base + s * (B @ A)
-    if kind == "scale_lora":
-        return base * (B @ A)
-    if kind == "hira":
-        return base * (1 + s * (B @ A))
-    total = base.shape[0] if rows is None else rows
-    repeats = -(-total // A.shape[0])
-    index = torch.arange(first_row, first_row + base.shape[0], device=A.device) // repeats
-    return base * (1 + s * (B * A[index]))
 
 
 class _Adapted(torch.autograd.Function):
@@ -208,12 +166,7 @@ class AdaptedLinear(nn.Module):
         self.register_buffer("zeros", kept_zeros.nonzero(), persistent=False)
         o, d = W.shape
         device = W.device
-        if kind == "scale_lora":
-            a, b = torch.full((rank, d), rank**-0.5), torch.full((o, rank), rank**-0.5)
-        else:
-            a = torch.empty(rank, d)
-            nn.init.kaiming_uniform_(a, a=math.sqrt(5), generator=generator)
-            b = torch.zeros(o, 1 if kind == "spp" else rank)
+        a, b = adapter_start(kind, o, d, rank, generator)
         self.A = nn.Parameter(a.to(device))
         self.B = nn.Parameter(b.to(device))
 

@@ -26,6 +26,7 @@ from extremal.lab import (
 )
 
 from ._bits import pack_bits, unpack_bits
+from ._compressed_tensors import expand, sparse_format
 from ._errors import LLMError
 from ._folder import INDEX, ModelFolder
 from ._writer import copy_files
@@ -163,7 +164,8 @@ def unpack(
     """Write a packed folder as the dense folder it came from, bit for bit.
 
     Args:
-        archive: A folder of `pack`.
+        archive: A folder of `pack`; or one that compressed-tensors stored as "sparse-bitmask" or
+            "sparse-24-bitmask", which its newer versions no longer read.
         config: Unused.
         out: The new folder.
         force: Replace the model folder that an earlier `unpack` wrote there.
@@ -175,12 +177,21 @@ def unpack(
     """
     resolve(UnpackConfig, config, options)
     archive = Path(archive)
+    if not (archive / TABLE).exists():
+        kind = sparse_format(archive)
+        if kind is not None:
+            out = _fresh(out, force, ".unpacked")
+            done = expand(archive, out, kind)
+            atomic_write(out / ".unpacked", "")
+            return Packed(out, done.dense_bytes, done.packed_bytes, done.tensors)
     try:
         table = json.loads((archive / TABLE).read_text())
         if (table["format"], table["version"]) != (_FORMAT, 1):
             raise ValueError(f"its form is {table['format']} {table['version']}")
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise LLMError(f"{archive} is no folder of llm pack ({error}).") from error
+        raise LLMError(
+            f"{archive} is no folder of llm pack, nor a sparse one of compressed-tensors ({error})."
+        ) from error
     out = _fresh(out, force, ".unpacked")
     packed = count = 0
     for file, entry in table["files"].items():

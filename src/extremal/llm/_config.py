@@ -31,24 +31,28 @@ class PruneConfig:
     update: str = "none"
     """How kept weights make up for pruned ones: none, sparsegpt, ls (least squares), admm, alps."""
     repair: str = "none"
-    """none, or reconstruct: train each block on what the dense one gives."""
+    """none; reconstruct: train each block on what the dense one gives; or retrain: train few
+    parameters of the whole model on the calibration text afterwards, as the verb retrain does."""
     targets: str = "sparse_to_dense"
     """Of a reconstruction: sparse (pruned inputs, dense block on them), dense (both dense),
     sparse_to_dense (pruned inputs, outputs of the dense model)."""
     granularity: str = "block"
     """Of a reconstruction: block, a number of blocks, attn_mlp, or matrix (closed form)."""
-    train: tuple[str, ...] = ("full",)
-    """What a reconstruction trains: full, or any of bias, norm and one adapter."""
+    train: tuple[str, ...] = ()
+    """What a repair trains: full, or any of bias, norm and one adapter; by default full in a
+    reconstruction, mask_lora norm in a retraining."""
     epochs: int = 3
     """Passes over the calibration windows, in a reconstruction."""
+    steps: int = 200
+    """Optimiser steps of a retraining."""
     batch_size: int = 4
-    """Windows of a step, in a reconstruction."""
+    """Windows of a step of a repair."""
     lr: float | None = None
-    """Largest rate of a reconstruction; None takes one that suits what is trained."""
+    """Largest rate of a repair; None takes one that suits what is trained."""
     optimizer: str = "adamw"
-    """adamw or sgd."""
+    """Of a reconstruction: adamw or sgd."""
     loss: str = "mse"
-    """mse, nmse or cosine."""
+    """Of a reconstruction: mse, nmse or cosine."""
     rank: int = 16
     """Of an adapter."""
     alpha: float = 32.0
@@ -93,7 +97,7 @@ class PruneConfig:
             (self.layers, ("uniform", "owl"), "layers"),
             (self.refine, ("none", "dsnot"), "refine"),
             (self.update, UPDATES, "update"),
-            (self.repair, ("none", "reconstruct"), "repair"),
+            (self.repair, ("none", "reconstruct", "retrain"), "repair"),
             (self.targets, TARGETS, "targets"),
             (self.optimizer, ("adamw", "sgd"), "optimizer"),
             (self.loss, LOSSES, "loss"),
@@ -103,10 +107,10 @@ class PruneConfig:
                 raise ValueError(f"{name}: there is no {value!r}; there are {', '.join(allowed)}.")
         pattern = Pattern.parse(self.pattern)
         self.overrides()
-        check_groups(self.train)
-        if "head" in self.train:
+        check_groups(self.groups)
+        if "head" in self.groups:
             raise ValueError("the head is no part of a block; train it with llm retrain.")
-        if self.train in {("lora",), ("lora_prune",)} or {"lora"} & set(self.train):
+        if "lora" in self.groups:
             raise ValueError("a plain lora loses the zeros when merged; train mask_lora instead.")
         if self.granularity not in ("block", "attn_mlp", "matrix") and not (
             self.granularity.isdecimal() and int(self.granularity) > 0
@@ -120,6 +124,8 @@ class PruneConfig:
             raise ValueError(f"{self.criterion} cannot follow the pattern {pattern}.")
         if self.samples < 1 or self.micro_batch < 1 or self.batch_size < 1 or self.epochs < 0:
             raise ValueError("samples, micro_batch and batch_size must be 1 or more.")
+        if self.steps < 1:
+            raise ValueError(f"steps={self.steps} trains nothing; give 1 or more.")
         if self.damping < 0 or self.rank < 1:
             raise ValueError("damping must not be negative and rank must be 1 or more.")
 
@@ -127,6 +133,13 @@ class PruneConfig:
     def base(self) -> str:
         """The criterion under an alias: owl and dsnot begin with Wanda."""
         return "wanda" if self.criterion in ("owl", "dsnot") else self.criterion
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """What a repair trains."""
+        if self.train:
+            return self.train
+        return ("mask_lora", "norm") if self.repair == "retrain" else ("full",)
 
     @property
     def owl(self) -> bool:
@@ -161,11 +174,7 @@ class PruneConfig:
     @property
     def dense_chain(self) -> bool:
         """Whether the dense model's activations are kept beside the pruned one's."""
-        return (
-            self.repair == "reconstruct"
-            and self.targets != "sparse"
-            and self.granularity != "matrix"
-        )
+        return self.repair == "reconstruct" and self.targets != "sparse"
 
     @property
     def where(self) -> Group:

@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor, nn
 
-from extremal.lab import Part, Table, command, progress, resolve, to_plain
+from extremal.lab import Part, Table, command, progress, require, resolve, to_plain
 
 from ._errors import LLMError
 from ._load import load_model
@@ -37,6 +37,12 @@ class EvaluateConfig:
     """Continue this, greedily, as a smoke test."""
     new_tokens: int = 48
     """Of the continuation."""
+    tasks: tuple[str, ...] = ()
+    """Also answer these tasks of lm-eval without examples, such as hellaswag; needs lm-eval."""
+    task_folder: str | None = None
+    """A folder with task files of your own, beside those that lm-eval knows."""
+    limit: int | None = None
+    """Of the questions of each task; None takes all."""
     batch_size: int = 8
     """Windows of a forward pass."""
     device: str = "cpu"
@@ -56,6 +62,7 @@ class Evaluated:
         text_sha256: Of the text.
         continuation: Of the prompt, or "".
         dense: The same of the dense model, or None.
+        accuracy: Share of right answers of each task of lm-eval ("acc", no examples).
     """
 
     model: str
@@ -66,6 +73,7 @@ class Evaluated:
     text_sha256: str
     continuation: str
     dense: "Evaluated | None"
+    accuracy: dict[str, float] = field(default_factory=dict[str, float])
 
     @property
     def standard_error(self) -> float | None:
@@ -92,12 +100,24 @@ class Evaluated:
                 len(one.losses),
                 one.window,
                 one.continuation or None,
+                *[round(one.accuracy[t], 4) for t in self.accuracy],
+                *([round(statistics.fmean(one.accuracy.values()), 4)] if one.accuracy else []),
             ]
             for one in (self, self.dense)
             if one is not None
         ]
         return Table(
-            ["model", "perplexity", "log", "st. error", "windows", "L", "continuation"],
+            [
+                "model",
+                "perplexity",
+                "log",
+                "st. error",
+                "windows",
+                "L",
+                "continuation",
+                *[f"acc {t}" for t in self.accuracy],
+                *(["mean acc"] if self.accuracy else []),
+            ],
             rows,
             DEFINITION,
         )
@@ -167,10 +187,40 @@ def _one(
         start = tokens_of(tokenizer, settings.prompt)
         room = max(0, min(settings.new_tokens, context_of(config, None) - len(start)))
         continuation = tokenizer.decode(continue_greedily(network, start, room)[len(start) :])
+    accuracy = _answers(path, settings) if settings.tasks else {}
     return Evaluated(
         str(path), math.exp(statistics.fmean(losses)), tuple(losses), window, len(tokens),
-        text_sha256(text), continuation, dense,
+        text_sha256(text), continuation, dense, accuracy,
     )  # fmt: skip
+
+
+def _answers(path: Path, settings: EvaluateConfig) -> dict[str, float]:
+    """Accuracy of each task, by lm-eval."""
+    lm_eval: Any = require("lm_eval", "llm-eval")
+    manager: Any = require("lm_eval.tasks", "llm-eval").TaskManager(
+        include_path=settings.task_folder
+    )
+    try:
+        found = lm_eval.simple_evaluate(
+            model="hf", model_args={"pretrained": str(path)}, tasks=list(settings.tasks),
+            num_fewshot=0, batch_size=settings.batch_size, device=settings.device,
+            limit=settings.limit, task_manager=manager, bootstrap_iters=0,
+        )  # fmt: skip
+    except (ValueError, KeyError, OSError) as error:
+        raise LLMError(
+            f"lm-eval cannot run {', '.join(settings.tasks)} ({error}); its data sets are "
+            "downloaded once, and --task-folder names tasks of your own."
+        ) from error
+    accuracy: dict[str, float] = {}
+    for task in settings.tasks:
+        values = found["results"].get(task, {})
+        if "acc,none" not in values:
+            raise LLMError(
+                f"the task {task} measures no accuracy, but {', '.join(map(str, values)) or 'none'}"
+                "; choose multiple-choice tasks."
+            )
+        accuracy[task] = float(values["acc,none"])
+    return accuracy
 
 
 @torch.no_grad()

@@ -1,6 +1,8 @@
 """The best weights for a given mask: for each output a least-squares problem of its own.
 
-Notation: w is a row of W, K the inputs it keeps, H the Gram matrix: w_K = (H_KK)^-1 (H w)_K.
+Notation: w is a row of W, K the inputs it keeps, H the Gram matrix: w_K = (H_KK)^-1 (H w)_K. Where
+the targets come from other inputs (a dense chain Z beside the pruned one X, both tokens x d), H w
+gives way to C w with the cross Gram matrix C = X^T Z.
 Rows with equally many kept inputs are solved together, in float64; above `_DIRECT` inputs by
 conjugate gradients, which need only products with H.
 """
@@ -31,6 +33,7 @@ def least_squares(
     H: Float[Tensor, "d d"],
     keep: Bool[Tensor, "o d"],
     *,
+    cross: Float[Tensor, "d d"] | None = None,
     damping: float = 0.0,
     name: str = "a layer",
 ) -> tuple[Float[Tensor, "o d"], float]:
@@ -40,7 +43,9 @@ def least_squares(
         W: The dense weight.
         H: Gram matrix of its inputs, any positive scale.
         keep: The mask.
-        damping: Times the mean of H's diagonal, added to it. With 0 a singular problem is solved
+        cross: C, on the scale of H, where the targets are W on other inputs than H's.
+        damping: Times the mean of H's diagonal, added to it (and to C, so that much damping leaves
+            W as it is). With 0 a singular problem is solved
             with the least damping that works, doubled from 1e-6.
         name: For messages.
 
@@ -52,9 +57,12 @@ def least_squares(
     used = damping
     for _ in range(30):
         matrix = damped(H.double(), used)
+        joined = matrix if cross is None else cross.T.double() + (matrix - H.double())
+        right = W.double() @ joined
         if W.shape[1] > _DIRECT:
-            return masked_cg(W.double(), matrix, keep, steps=500).to(W.dtype), used
-        new = _direct(W.double(), matrix, keep)
+            found = masked_cg(W.double(), matrix, keep, steps=500, right=right)
+            return found.to(W.dtype), used
+        new = _direct(right, matrix, keep)
         if new is not None:
             return new.to(W.dtype), used
         used = max(2 * used, 1e-6)
@@ -71,12 +79,16 @@ def masked_cg(
     *,
     steps: int,
     start: Float[Tensor, "o d"] | None = None,
+    right: Float[Tensor, "o d"] | None = None,
     tolerance: float = 1e-10,
 ) -> Float[Tensor, "o d"]:
-    """Conjugate gradients on the kept weights of all rows at once, scaled by H's diagonal."""
+    """Conjugate gradients on the kept weights of all rows at once, scaled by H's diagonal.
+
+    `right` is W H, unless the targets belong to other inputs.
+    """
     x = (W if start is None else start).masked_fill(~keep, 0)
     scale = H.diagonal().clamp_min(torch.finfo(H.dtype).tiny)
-    residual = ((W - x) @ H).masked_fill(~keep, 0)
+    residual = ((W - x) @ H if right is None else right - x @ H).masked_fill(~keep, 0)
     z = residual / scale
     p = z.clone()
     rz = (residual * z).sum(1, keepdim=True)
@@ -96,9 +108,8 @@ def masked_cg(
     return x.masked_fill(~keep, 0)
 
 
-def _direct(W: Tensor, H: Tensor, keep: Tensor) -> Tensor | None:
-    new = torch.zeros_like(W)
-    target = W @ H
+def _direct(target: Tensor, H: Tensor, keep: Tensor) -> Tensor | None:
+    new = torch.zeros_like(target)
     counts = keep.sum(1)
     for count in counts.unique().tolist():
         if count == 0:

@@ -27,6 +27,7 @@ class Sparse:
         transposed: Module name to whether the layer stores (inputs, outputs).
         tensor_of: Parameter name to tensor name.
         rules: Tensor name to the rule of its certificate.
+        leaves: Names of an expert's layers where fused experts are taken apart, or None.
     """
 
     folder: ModelFolder
@@ -34,6 +35,7 @@ class Sparse:
     transposed: dict[str, bool]
     tensor_of: dict[str, str]
     rules: dict[str, str]
+    leaves: tuple[str, str, str] | None
 
 
 def open_sparse(path: Path | str) -> Sparse:
@@ -74,7 +76,7 @@ def open_sparse(path: Path | str) -> Sparse:
             transposed[layer.name] = layer.transposed
     if not stored and all(bool(m.all()) for m in masks.values()):
         masks = {}
-    return Sparse(folder, masks, transposed, frame.tensor_of, rules)
+    return Sparse(folder, masks, transposed, frame.tensor_of, rules, frame.leaves)
 
 
 def load_model(path: Path | str, device: torch.device) -> nn.Module:

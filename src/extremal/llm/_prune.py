@@ -2,7 +2,7 @@
 
 import shutil
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,10 @@ from ._certificate import MASKS, ClaimedLayer, write_model_certificate, write_pa
 from ._config import PruneConfig
 from ._errors import FewTokensWarning
 from ._folder import RUN, ModelFolder
+from ._load import open_sparse
 from ._masking import LayerReport
 from ._report import write_prune_report
+from ._retrain import CHECKPOINT, RetrainConfig, Retrained, prepare, train_into
 from ._skeleton import Skeleton
 from ._stream import Stream, UnitReport
 from ._text import context_of, draw_windows, read_text, text_sha256, tokenizer_of
@@ -35,6 +37,7 @@ class LLMPruned:
         config: The options.
         units: What was done to every unit of blocks.
         tokens: Calibration tokens, 0 where none were needed.
+        retrained: What the retraining afterwards did, where it was asked for.
     """
 
     path: Path
@@ -42,6 +45,7 @@ class LLMPruned:
     config: PruneConfig
     units: tuple[UnitReport, ...]
     tokens: int
+    retrained: Retrained | None = None
 
     @property
     def layers(self) -> tuple[LayerReport, ...]:
@@ -104,9 +108,20 @@ class LLMPruned:
             ["blocks", "weights", "pruned", "sparsity", "error masked", "error updated",
              "mse before", "mse after", "seconds"],
             rows,
-            f"{self.pruned:,} of {self.size:,} weights pruned ({self.sparsity:.4%}); "
-            f"{self.path}",
+            f"{self.pruned:,} of {self.size:,} weights pruned ({self.sparsity:.4%})"
+            f"{self._training()}; {self.path}",
         )  # fmt: skip
+
+    def _training(self) -> str:
+        if self.retrained is None:
+            return ""
+        losses = self.retrained.losses
+        tenth = max(1, len(losses) // 10)
+        first, last = sum(losses[:tenth]) / tenth, sum(losses[-tenth:]) / tenth
+        return (
+            f"; {self.retrained.trained:,} parameters retrained in {len(losses)} steps, loss "
+            f"{first:.4f} to {last:.4f}"
+        )
 
     def as_json(self) -> dict[str, Any]:
         """The result as plain values."""
@@ -121,6 +136,7 @@ class LLMPruned:
             "peak_bytes": self.peak_bytes,
             "units": [to_plain(unit) for unit in self.units],
             "config": to_plain(self.config),
+            "retrained": None if self.retrained is None else self.retrained.as_json(),
         }
 
 
@@ -181,6 +197,8 @@ def prune(
     with open_run(out, KIND, identity, resume=resume, force=force) as run:
         if resume and (run.path / "result.json").exists():
             return load_llm_pruned(out)
+        if settings.repair == "retrain":
+            return _with_retraining(folder, settings, out, run, text)
         ids = None
         if use:
             window = context_of(_text_config(folder), settings.window)
@@ -190,9 +208,47 @@ def prune(
             )  # fmt: skip
         stream = Stream(folder, settings, run, out, ids)
         if ids is not None and settings.needs_gram:
-            _warn_few(stream.skeleton, ids.numel())
+            _warn_few(stream.skeleton, settings.skip, ids.numel())
         units = stream.work()
         return _finished(stream, units, 0 if ids is None else ids.numel())
+
+
+def _with_retraining(
+    folder: ModelFolder, config: PruneConfig, out: Path, run: Run, text: str
+) -> LLMPruned:
+    """Prune into a folder inside the run, train what lies there, write the result, remove it."""
+    stage = run.path / "pruned"
+    plain = replace(config, repair="none", train=(), steps=PruneConfig.steps)
+    pruned = prune(folder.path, out=stage, config=plain, resume=stage.exists())
+    training = RetrainConfig(
+        train=config.groups, steps=config.steps, batch_size=config.batch_size, lr=config.lr,
+        rank=config.rank, alpha=config.alpha, window=config.window, device=config.device,
+        shard_bytes=config.shard_bytes, seed=config.seed,
+    )  # fmt: skip
+    retrained = train_into(prepare(open_sparse(stage), training, text), out, run, folder)
+    assert retrained.certificate is not None
+    result = replace(
+        pruned, path=out, certificate=retrained.certificate, config=config, retrained=retrained
+    )
+    write_prune_report(out, result)
+    _keep(run, result)
+    (run.path / CHECKPOINT).unlink(missing_ok=True)
+    shutil.rmtree(stage)
+    return result
+
+
+def _keep(run: Run, result: LLMPruned) -> None:
+    """Note the result; `result.json` comes last and says that all is whole."""
+    run.log(**result.as_json())
+    run.write_json(
+        "result.json",
+        {
+            "config": to_plain(result.config),
+            "units": [to_plain(u) for u in result.units],
+            "tokens": result.tokens,
+            "retrained": None if result.retrained is None else result.retrained.as_json(),
+        },
+    )
 
 
 def _finished(stream: Stream, units: list[UnitReport], tokens: int) -> LLMPruned:
@@ -212,15 +268,7 @@ def _finished(stream: Stream, units: list[UnitReport], tokens: int) -> LLMPruned
     certificate = write_model_certificate(out, claimed, masks, trained)
     result = LLMPruned(out, certificate, stream.config, tuple(units), tokens)
     write_prune_report(out, result)
-    run.log(**result.as_json())
-    run.write_json(
-        "result.json",
-        {
-            "config": to_plain(stream.config),
-            "units": [to_plain(u) for u in units],
-            "tokens": tokens,
-        },
-    )
+    _keep(run, result)
     shutil.rmtree(run.path / "activations", ignore_errors=True)
     return result
 
@@ -239,6 +287,7 @@ def load_llm_pruned(out: str | Path) -> LLMPruned:
         from_plain(PruneConfig, held["config"]),
         tuple(from_plain(UnitReport, u) for u in held["units"]),
         held["tokens"],
+        None if held["retrained"] is None else from_plain(Retrained, held["retrained"]),
     )
 
 
@@ -288,9 +337,9 @@ def _text_config(folder: ModelFolder) -> Any:
     return SimpleNamespace(max_position_embeddings=None)
 
 
-def _warn_few(skeleton: Skeleton, tokens: int) -> None:
+def _warn_few(skeleton: Skeleton, skip: tuple[str, ...], tokens: int) -> None:
     widest = 0
-    for layer in skeleton.layers(0):
+    for layer in skeleton.layers(0, skip):
         widest = max(widest, layer.weight.shape[1])
     if tokens < 2 * widest:
         warnings.warn(

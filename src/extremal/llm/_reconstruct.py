@@ -12,12 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from extremal.pruning import group_parameters, is_norm
+
 from ._adapters import AdaptedLinear, attach, detach, merge
 from ._chain import Activations, Arguments, batches, run_block
 from ._config import PruneConfig
 from ._errors import LLMError
 from ._skeleton import Layer, Skeleton
-from ._train import DEFAULT_LR, Trainer, check_groups, group_parameters, is_norm
+from ._train import DEFAULT_LR, Trainer, check_groups
 
 Forward = Callable[[slice], Tensor]
 
@@ -230,7 +232,7 @@ def _fit(
     inputs: Activations,
     config: PruneConfig,
 ) -> Repaired:
-    adapter = check_groups(config.train)
+    adapter = check_groups(config.groups)
     model = skeleton.model
     parameters: dict[str, Tensor] = {}
     lrs: dict[str, float] = {}
@@ -240,10 +242,10 @@ def _fit(
     def rate(group: str) -> float:
         return DEFAULT_LR[group] if config.lr is None else config.lr
 
-    full = "full" in config.train
+    full = "full" in config.groups
     for root, module in modules.items():
         for group in ("bias", "norm"):
-            if full or group in config.train:
+            if full or group in config.groups:
                 for name, p in group_parameters(module, group).items():
                     parameters[f"{root}.{name}"] = p
                     lrs[f"{root}.{name}"] = rate("full" if full else group)

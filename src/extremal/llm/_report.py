@@ -14,6 +14,8 @@ from extremal.lab import (
     write_report,
 )
 
+from ._retrain import sections as retraining
+
 if TYPE_CHECKING:
     from ._prune import LLMPruned
 
@@ -22,7 +24,10 @@ def write_prune_report(out: Path, result: "LLMPruned") -> None:
     """Write `report.html` of a pruned folder."""
     config = result.config
     pictures = [p for p in (_errors(result), _repairs(result)) if p is not None]
-    repair = "" if config.repair == "none" else f", {config.repair} ({config.targets})"
+    repair = "" if config.repair == "none" else f", repair {config.repair}"
+    if config.repair == "reconstruct":
+        repair += f" ({config.targets})"
+    trained = [] if result.retrained is None else retraining(result.retrained)
     sections: list[Section] = [
         Text(
             f"Criterion {config.criterion}, pattern {config.pattern}, update {config.update}"
@@ -33,6 +38,7 @@ def write_prune_report(out: Path, result: "LLMPruned") -> None:
         ),
         result.table(),
         *pictures,
+        *trained,
         Text("Time and memory", heading=True),
         Table(
             ["phase", "seconds", "tokens a second"],

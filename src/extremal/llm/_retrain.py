@@ -29,19 +29,23 @@ from extremal.lab import (
     to_plain,
     write_report,
 )
+from extremal.pruning import group_parameters
 from extremal.training import load_tensors, save_tensors
 
+from ._adapter_files import check_free, hashes, load_adapters, read_adapters, save_adapters
 from ._adapters import AdaptedLinear, attach, merge
 from ._bits import pack_bits
 from ._certificate import MASKS, ClaimedLayer, write_model_certificate, write_parent
 from ._errors import LLMError
-from ._folder import NAME_OF, Stored
+from ._experts import take_apart
+from ._folder import NAME_OF, ModelFolder, Stored
 from ._load import Sparse, load_model, open_sparse
 from ._text import context_of, draw_windows, read_text, text_sha256, tokenizer_of
-from ._train import DEFAULT_LR, Trainer, check_groups, group_parameters
+from ._train import DEFAULT_LR, Trainer, check_groups
 from ._writer import FolderWriter, copy_files
 
 KIND = "llm/retrain"
+CHECKPOINT = "checkpoint.safetensors"
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,7 @@ class RetrainConfig:
     text: str | None = None
     """A text file (.txt, .jsonl)."""
     steps: int = 200
-    """Optimiser steps."""
+    """Optimiser steps; 0 merges the adapters of --start as they are."""
     batch_size: int = 8
     """Windows of a step."""
     lr: float | None = None
@@ -67,6 +71,10 @@ class RetrainConfig:
     """Of the adapter and of the head's LoRA."""
     alpha: float = 32.0
     """The scaling is alpha / rank."""
+    start: str | None = None
+    """A folder of adapters to start from: of --adapters, or a LoRA or HiRA of PEFT."""
+    adapters: str | None = None
+    """A folder for the trained adapters, apart from the model; lora and hira as PEFT reads them."""
     window: int | None = None
     """Tokens of a window; None is the model's context, at most 2048."""
     distill: str | None = None
@@ -91,9 +99,15 @@ class RetrainConfig:
     """Of windows and adapters."""
 
     def __post_init__(self) -> None:
-        check_groups(self.train)
-        if self.steps < 1 or self.batch_size < 1 or self.rank < 1 or self.save_every < 1:
-            raise ValueError("steps, batch_size, rank and save_every must be 1 or more.")
+        adapter = check_groups(self.train)
+        if self.batch_size < 1 or self.rank < 1 or self.save_every < 1:
+            raise ValueError("batch_size, rank and save_every must be 1 or more.")
+        if self.steps < (0 if self.start is not None else 1):
+            raise ValueError(f"steps={self.steps} trains nothing; give 1 or more (0 with --start).")
+        if adapter is None and (self.start is not None or self.adapters is not None):
+            raise ValueError(
+                f"start and adapters belong to an adapter, but {' '.join(self.train)} trains none."
+            )
         if not 0 <= self.warmup < 1 or not 0 <= self.distill_weight <= 1:
             raise ValueError("warmup must be in [0, 1) and distill_weight in [0, 1].")
         if self.lr is not None and not self.lr > 0:
@@ -127,14 +141,16 @@ class Retrained:
     def table(self) -> Table:
         """One row."""
         tenth = max(1, len(self.losses) // 10)
+        first, last = (
+            round(sum(part) / tenth, 4) if part else None
+            for part in (self.losses[:tenth], self.losses[-tenth:])
+        )
         return Table(
             ["trained", "parameters", "share", "steps", "loss, first tenth", "loss, last tenth",
              "sparsity", "seconds"],
             [[
                 self.trained, self.parameters, f"{self.trained / self.parameters:.3%}",
-                len(self.losses), round(sum(self.losses[:tenth]) / tenth, 4),
-                round(sum(self.losses[-tenth:]) / tenth, 4), round(self.sparsity, 6),
-                round(self.seconds, 1),
+                len(self.losses), first, last, round(self.sparsity, 6), round(self.seconds, 1),
             ]],
             f"{' '.join(self.config.train)}; {self.path}",
         )  # fmt: skip
@@ -172,12 +188,12 @@ def retrain(
         LLMError: Folder, masks or text cannot be used, or the training diverged.
         RunError: `out` holds another run.
     """
-    from ._prune import device_of, open_run
+    from ._prune import open_run
 
     settings = resolve(RetrainConfig, config, options)
     if out is None:
         raise ValueError("retrain writes a model folder: give out, or --out FOLDER.")
-    if settings.text is None:
+    if settings.text is None and settings.steps:
         raise ValueError("retrain needs text: give text, or --text FILE.")
     if settings.threads:
         torch.set_num_threads(settings.threads)
@@ -196,20 +212,16 @@ def retrain(
             f"{sparse.folder.path} has neither masks nor zeros, so {adapter} has nothing to keep; "
             "prune it first."
         )
-    text = read_text(Path(settings.text))
-    device = device_of(settings.device)
-    network = load_model(sparse.folder.path, device)
-    head_config: Any = network.config
-    window = context_of(head_config, settings.window)
-    tokenizer = tokenizer_of(sparse.folder.path)
-    ids = draw_windows(
-        tokenizer, text, window=window, samples=settings.steps * settings.batch_size,
-        seed=settings.seed, stream="retrain",
-    )  # fmt: skip
-    untied = _untie(network, sparse, settings)
+    if settings.start is not None:
+        read_adapters(settings.start)  # refused now rather than when they are attached
+    if settings.adapters is not None:
+        check_free(Path(settings.adapters))
+    text = "" if settings.text is None else read_text(Path(settings.text))
+    ready = prepare(sparse, settings, text)
     identity = {
         **to_plain(settings),
         "text": text_sha256(text),
+        "start": None if settings.start is None else hashes(settings.start),
         "source": sparse.folder.file_hashes(),
         "masks": sha256_file(sparse.folder.path / MASKS)
         if (sparse.folder.path / MASKS).exists()
@@ -218,15 +230,72 @@ def retrain(
     with open_run(out, KIND, identity, resume=resume, force=force) as run:
         if resume and (run.path / "result.json").exists():
             return load_retrained(out)
-        teacher = None if settings.distill is None else load_model(settings.distill, device)
-        session = _Session(network, sparse, settings, teacher)
-        losses, seconds = _train(session, ids, run)
-        session.finish()
-        result = _saved(session, sparse, settings, out, losses, seconds, untied)
+        result = train_into(ready, out, run)
+        _report(out, result)
         run.log(**result.as_json())
         run.write_json("result.json", result.as_json())
-        (run.path / "checkpoint.safetensors").unlink(missing_ok=True)
+        (run.path / CHECKPOINT).unlink(missing_ok=True)
         return result
+
+
+@dataclass(frozen=True)
+class Ready:
+    """What a training starts from.
+
+    Attributes:
+        network: The whole model.
+        sparse: Its folder and masks.
+        config: The options.
+        ids: Windows of all steps, in order.
+        untied: Name of a tensor that the folder does not store, or None.
+    """
+
+    network: nn.Module
+    sparse: Sparse
+    config: RetrainConfig
+    ids: Tensor
+    untied: str | None
+
+
+def prepare(sparse: Sparse, config: RetrainConfig, text: str) -> Ready:
+    """Load the model and draw the windows; refuse what cannot be trained.
+
+    Raises:
+        ValueError: The window is longer than the context.
+        LLMError: The text is too short, or the head is tied.
+    """
+    from ._prune import device_of
+
+    network: Any = load_model(sparse.folder.path, device_of(config.device))
+    if sparse.leaves is not None:
+        take_apart(network, sparse.leaves)
+    ids = torch.empty(0, 0, dtype=torch.int64)
+    if config.steps:
+        window = context_of(network.config, config.window)
+        ids = draw_windows(
+            tokenizer_of(sparse.folder.path), text, window=window,
+            samples=config.steps * config.batch_size, seed=config.seed, stream="retrain",
+        )  # fmt: skip
+    return Ready(network, sparse, config, ids, _untie(network, sparse, config))
+
+
+def train_into(ready: Ready, out: Path, run: Run, parent: ModelFolder | None = None) -> Retrained:
+    """Train, merge and write the folder.
+
+    Args:
+        ready: What to start from.
+        out: The new folder.
+        run: Where checkpoints lie.
+        parent: The model that the certificate compares with; by default the one trained.
+    """
+    config = ready.config
+    teacher = None
+    if config.distill is not None:
+        teacher = load_model(config.distill, next(ready.network.parameters()).device)
+    session = _Session(ready.network, ready.sparse, config, teacher)
+    losses, seconds = _train(session, ready.ids, run)
+    session.finish()
+    return _saved(session, ready, out, parent, losses, seconds)
 
 
 def load_retrained(out: str | Path) -> Retrained:
@@ -276,10 +345,13 @@ class _Session:
             if not layers:
                 layers = sparse.transposed
             masks = {n: m.to(next(network.parameters()).device) for n, m in sparse.masks.items()}
-            self.adapters |= attach(
-                network, layers, adapter, masks, rank=config.rank, alpha=config.alpha,
-                seed=config.seed,
-            )  # fmt: skip
+            if config.start is not None:
+                self.adapters |= load_adapters(network, config.start, layers, masks, kind=adapter)
+            else:
+                self.adapters |= attach(
+                    network, layers, adapter, masks, rank=config.rank, alpha=config.alpha,
+                    seed=config.seed,
+                )  # fmt: skip
         self.head: dict[str, AdaptedLinear] = {}
         if "head" in config.train:
             output: Any = network.get_output_embeddings()  # pyright: ignore[reportCallIssue]
@@ -329,6 +401,8 @@ class _Session:
         self.trainer.release()
         if self.config.checkpointing:
             _checkpointing(self.network, "disable")
+        if self.config.adapters is not None:
+            save_adapters(self.adapters, self.config.adapters)
         merge(self.network, self.adapters, allow_dense=self.config.allow_dense)
         merge(self.network, self.head)
 
@@ -339,7 +413,7 @@ def _train(session: _Session, ids: Tensor, run: Run) -> tuple[list[float], float
     config, trainer = session.config, session.trainer
     losses: list[float] = []
     spent = 0.0
-    file = run.path / "checkpoint.safetensors"
+    file = run.path / CHECKPOINT
     if file.exists():
         tensors = load_tensors(file)
         losses = tensors.pop("losses").tolist()
@@ -410,14 +484,14 @@ def _untie(network: nn.Module, sparse: Sparse, config: RetrainConfig) -> str | N
 
 def _saved(
     session: _Session,
-    sparse: Sparse,
-    config: RetrainConfig,
+    ready: Ready,
     out: Path,
+    parent: ModelFolder | None,
     losses: list[float],
     seconds: float,
-    untied: str | None,
 ) -> Retrained:
-    network, folder = session.network, sparse.folder
+    network, sparse, config, untied = session.network, ready.sparse, ready.config, ready.untied
+    folder = sparse.folder
     lost = "lora" in config.train
     final = {sparse.tensor_of[n]: p.detach() for n, p in network.named_parameters()}
     planned = dict(folder.tensors)
@@ -465,7 +539,10 @@ def _saved(
             shutil.copyfile(source, out / MASKS)
         else:
             save_tensors(out / MASKS, packed)
-        write_parent(out, folder, sha256_file(source) if source.exists() else None)
+        if parent is None:
+            write_parent(out, folder, sha256_file(source) if source.exists() else None)
+        else:
+            write_parent(out, parent, None)
         certificate = write_model_certificate(
             out,
             [
@@ -476,13 +553,11 @@ def _saved(
             trained,
             untied=untied,
         )
-    result = Retrained(
+    return Retrained(
         out, certificate, config, tuple(losses), session.count,
         sum(p.numel() for p in network.parameters()),
         float(Fraction(zeros, size)) if size else 0.0, seconds,
     )  # fmt: skip
-    _report(out, result)
-    return result
 
 
 def config_of(network: Any) -> Any:
@@ -490,14 +565,15 @@ def config_of(network: Any) -> Any:
     return network.config
 
 
-def _report(out: Path, result: Retrained) -> None:
+def sections(result: Retrained) -> list[Section]:
+    """What a report says about a training."""
     from extremal.lab import PALETTE, Picture, figure_bytes, new_figure
 
     figure, axes = new_figure()
     axes.plot(range(1, len(result.losses) + 1), result.losses, color=PALETTE[0], linewidth=0.9)
     axes.set_xlabel("step")
     axes.set_ylabel("training loss (nats a token)")
-    sections: list[Section] = [
+    return [
         Text(
             f"Trained {' and '.join(result.config.train)}: {result.trained:,} of "
             f"{result.parameters:,} parameters. The masks are the parent's, bit for bit."
@@ -505,7 +581,10 @@ def _report(out: Path, result: Retrained) -> None:
         result.table(),
         Picture(figure_bytes(figure), "Loss of every step."),
     ]
+
+
+def _report(out: Path, result: Retrained) -> None:
     write_report(
-        out / "report.html", f"Retrained at {result.sparsity:.2%} sparsity", sections,
+        out / "report.html", f"Retrained at {result.sparsity:.2%} sparsity", sections(result),
         "Check this folder: extremal verify certificate.json",
     )  # fmt: skip

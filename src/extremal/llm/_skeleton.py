@@ -1,8 +1,9 @@
 """The model as an empty frame: every parameter on the meta device until it is needed.
 
 Blocks are found as the longest list of modules of one class, so that no table of architectures is
-needed. What is pruned are the linear layers inside the blocks; any other matrix in a block, such as
-fused experts, is refused by name instead of being passed over.
+needed. What is pruned are the linear layers inside the blocks, those of mixtures of experts among
+them (`_experts.py`) but not the gates that choose experts; any other matrix in a block is refused
+by name instead of being passed over.
 """
 
 from collections.abc import Generator
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from extremal.lab import require
 
 from ._errors import LLMError
+from ._experts import gates_of, leaves_in, take_apart
 from ._folder import ModelFolder
 
 
@@ -57,6 +59,7 @@ class Skeleton:
         folder: Where its tensors lie.
         blocks_name: Of the list of blocks, from the model's root.
         tensor_of: Parameter or buffer name to tensor name.
+        leaves: Names of an expert's gate, up and down where fused experts were taken apart.
     """
 
     def __init__(self, folder: ModelFolder, device: torch.device) -> None:
@@ -79,6 +82,10 @@ class Skeleton:
             ) from error
         self.config = config
         self.model: nn.Module = model.eval()
+        self._renamed = _renamed(self.model, list(folder.tensors))
+        self.leaves = leaves_in(self._renamed, self.model)
+        if self.leaves is not None:
+            take_apart(self.model, self.leaves)
         for buffer_owner in self.model.modules():
             for name, buffer in buffer_owner._buffers.items():
                 if buffer is not None:
@@ -89,7 +96,7 @@ class Skeleton:
     def _match(self) -> dict[str, str]:
         prefix = getattr(self.model, "base_model_prefix", "")
         stored = self.folder.tensors
-        renamed = _renamed(self.model, list(stored))
+        renamed = self._renamed
         found: dict[str, str] = {}
         missing: list[str] = []
         first: dict[int, str] = {}
@@ -120,6 +127,18 @@ class Skeleton:
                     f"{tensor} has shape {list(stored[tensor].shape)}, but config.json implies "
                     f"{list(self.model.state_dict()[name].shape)}; config and weights differ."
                 )
+        whole = [
+            t
+            for t in found.values()
+            if f"{self.blocks_name.split('.')[-1]}." in t
+            and len(stored[t].shape) >= 2
+            and not stored[t].torch_dtype.is_floating_point
+        ]
+        if whole:
+            raise LLMError(
+                f"{min(whole)} is stored as {stored[min(whole)].dtype}: quantised weights cannot "
+                "be pruned. Give the folder with the full-precision weights."
+            )
         unused = [
             t
             for t in stored.keys() - set(found.values())
@@ -128,8 +147,9 @@ class Skeleton:
         if missing or unused:
             what = f"lacks {missing[0]}" if missing else f"has no place for {min(unused)}"
             raise LLMError(
-                f"the model of {self.folder.path} and its weights do not fit: it {what}. Fused "
-                "or converted layouts (mixtures of experts among them) are not supported."
+                f"the model of {self.folder.path} and its weights do not fit: it {what}. "
+                "Layouts that transformers converts on loading are not supported, but for "
+                "mixtures of gated experts whose files keep the experts apart."
             )
         return found
 
@@ -145,9 +165,10 @@ class Skeleton:
         seen: dict[int, str] = {}
         covered: set[str] = set()
         root = f"{self.blocks_name}.{block}"
+        covered |= {f"{root}.{n}" for n in gates_of(self.blocks[block])}
         for inner, module in self.blocks[block].named_modules():
             name = f"{root}.{inner}"
-            if isinstance(module, (nn.Linear, conv1d)):
+            if isinstance(module, (nn.Linear, conv1d)) and f"{name}.weight" not in covered:
                 covered.add(f"{name}.weight")
                 if any(fnmatchcase(name, glob) for glob in skip):
                     continue
@@ -163,7 +184,8 @@ class Skeleton:
             if passed_over and not any(fnmatchcase(name, glob) for glob in skip):
                 raise LLMError(
                     f"{name} of shape {list(parameter.shape)} is a matrix in no linear layer "
-                    "(fused experts, for instance) and would stay dense. Say so with "
+                    "(experts whose file keeps them fused, for instance) and would stay dense. Say "
+                    "so with "
                     f"--skip '*.{inner}', or prune another model."
                 )
         return found

@@ -9,7 +9,8 @@ gives the same bytes: nothing random has a state, every stream is derived from t
 import resource
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -19,10 +20,12 @@ import torch
 from torch import Tensor, nn
 
 from extremal.lab import Run, derive_seed, from_plain, progress, to_plain
+from extremal.pruning import group_parameters
 from extremal.training import load_tensors, save_tensors
 
 from ._bits import pack_bits
 from ._chain import Activations, Arguments, batches, capture, run_block
+from ._closed_form import closed_form
 from ._config import PruneConfig
 from ._criteria import score
 from ._errors import LLMError
@@ -33,7 +36,6 @@ from ._pattern import Pattern
 from ._reconstruct import Repaired, Split, reconstruct, split_block
 from ._skeleton import Layer, Skeleton
 from ._statistics import InputStatistics
-from ._train import group_parameters
 from ._writer import FolderWriter
 
 
@@ -69,6 +71,22 @@ class _Clock:
         self.last = now
 
 
+@contextmanager
+def memory_named(place: str) -> Generator[None]:
+    """Say where memory ran out; nothing is tried in another way."""
+    try:
+        yield
+    except (MemoryError, torch.OutOfMemoryError, RuntimeError) as error:
+        short = isinstance(error, (MemoryError, torch.OutOfMemoryError))
+        if not short and "allocate memory" not in str(error):
+            raise
+        raise LLMError(
+            f"memory ran out at {place}; nothing of its block was kept, the blocks before it are "
+            "on the disk. Go on with --resume where there is more memory, or start again with a "
+            "smaller --micro-batch, or a criterion and update without Gram matrices."
+        ) from error
+
+
 def crash_point(name: str) -> None:
     """Do nothing; tests put a kill -9 here."""
 
@@ -91,12 +109,28 @@ class Stream:
         self.overrides = config.overrides()
         self.depth = len(self.skeleton.blocks)
         self.names: list[str] = []
+        owner: dict[str, str] = {}
         for b in range(self.depth):
             for layer in self.skeleton.layers(b, config.skip):
+                if owner.setdefault(layer.tensor, layer.name) != layer.name:
+                    raise LLMError(
+                        f"{layer.name} and {owner[layer.tensor]} share one weight; skip both."
+                    )
                 stored = folder.tensors[layer.tensor]
                 inputs = stored.shape[0] if layer.transposed else stored.shape[1]
                 self.pattern_of(layer, self.pattern).check(inputs, layer.name)
                 self.names.append(layer.name)
+        if (
+            self.skeleton.leaves is not None
+            and config.repair == "reconstruct"
+            and config.granularity == "matrix"
+            and config.targets == "sparse_to_dense"
+        ):
+            raise LLMError(
+                "the experts of this model get other tokens in the pruned than in the dense model, "
+                "so single matrices have no pairs to learn from; use --targets sparse or dense, or "
+                "--granularity block."
+            )
         if not self.names:
             raise LLMError(
                 f"no linear layer of {folder.path} is left to prune; see what --skip matches."
@@ -150,7 +184,8 @@ class Stream:
                 start = journal["block"]
                 unit = list(range(start, min(start + config.unit, self.depth)))
                 turn = 1 - journal["turn"]
-                report, sparse, dense = self._unit(unit, patterns, sparse, dense, turn)
+                with memory_named(f"block {unit[0]}"):
+                    report, sparse, dense = self._unit(unit, patterns, sparse, dense, turn)
                 crash_point("before journal")
                 reports.append(report)
                 journal = {"block": unit[-1] + 1, "turn": turn}
@@ -222,6 +257,11 @@ class Stream:
             self._propagate(unit, source, targets, split, middle)
             if config.targets != "sparse":
                 dense_out = targets
+        elif config.dense_chain:  # of single matrices, whose targets are taken as they are needed
+            assert dense is not None
+            dense_out = self._like(dense, f"dense-{turn}")
+            self._propagate(unit, dense, dense_out)
+        if config.repair == "reconstruct":
             clock.mark("dense targets")
 
         current = sparse
@@ -231,11 +271,12 @@ class Stream:
             clock.mark("statistics")
             for layer in found:
                 random = torch.Generator().manual_seed(derive_seed(config.seed, "mask", layer.name))
-                new, mask, report = prune_layer(
-                    layer.name, layer.weight.detach(), self.pattern_of(layer, patterns[b]),
-                    seen.get(layer.name), 0 if self.ids is None else len(self.ids), config,
-                    random, layer.transposed,
-                )  # fmt: skip
+                with memory_named(f"the layer {layer.name}"):
+                    new, mask, report = prune_layer(
+                        layer.name, layer.weight.detach(), self.pattern_of(layer, patterns[b]),
+                        seen.get(layer.name), 0 if self.ids is None else len(self.ids), config,
+                        random, layer.transposed,
+                    )  # fmt: skip
                 self._set(layer, new)
                 layers.append(layer)
                 masks[layer.name] = mask
@@ -249,7 +290,10 @@ class Stream:
                 clock.mark("propagation")
 
         if config.repair == "reconstruct" and config.granularity == "matrix":
-            repairs = self._closed_form(unit, layers, masks, sparse)
+            assert sparse is not None
+            repairs = closed_form(
+                skeleton, unit[0], layers, masks, sparse, dense, self.arguments, config
+            )
         elif train:
             assert sparse is not None
             assert dense is not None or config.targets != "dense"
@@ -418,40 +462,6 @@ class Stream:
                 empty[layer.name] = InputStatistics.empty(d, gram=False, device=self.device)
         return empty
 
-    def _closed_form(
-        self,
-        unit: list[int],
-        layers: list[Layer],
-        masks: Mapping[str, Tensor],
-        inputs: Activations | None,
-    ) -> list[Repaired]:
-        """Least squares for every matrix on the dense weight's outputs (granularity matrix)."""
-        from ._least_squares import layer_error, least_squares
-
-        done: list[Repaired] = []
-        (b,) = unit
-        pruned = {x.name: x.weight.detach().clone() for x in layers}
-        self.skeleton.drop(self.skeleton.blocks[b])
-        self.skeleton.load(self.skeleton.blocks[b], f"{self.skeleton.blocks_name}.{b}")
-        seen = self._statistics(b, layers, inputs, gram=True)
-        for layer in layers:
-            dense = layer.weight.detach().float()
-            statistics = seen[layer.name]
-            if statistics.products is None:
-                self._set(layer, pruned[layer.name])
-                continue
-            H = statistics.gram(len(self.ids) if self.ids is not None else 1)
-            new, _ = least_squares(
-                dense, H, masks[layer.name], damping=self.config.damping, name=layer.name
-            )
-            scale = 1 / (statistics.tokens * dense.shape[0])
-            before = layer_error(pruned[layer.name].float(), dense, H) * scale
-            after = layer_error(new, dense, H) * scale
-            kept = after <= before
-            self._set(layer, new if kept else pruned[layer.name])
-            done.append(Repaired(layer.name, before, min(before, after), kept, 0))
-        return done
-
     # Sparsity of each block ----------------------------------------------------------------------
 
     def _block_patterns(self) -> list[Pattern]:
@@ -507,5 +517,10 @@ class Stream:
 
 def peak_bytes() -> int:
     """Return the largest resident memory of this process so far, GPU memory excluded."""
+    status = Path("/proc/self/status")
+    if status.exists():  # unlike getrusage, it does not begin with the parent's peak
+        for line in status.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024

@@ -5,14 +5,18 @@ layer), "head" (a LoRA on the output layer), one adapter of `_adapters.KINDS` on
 or "full" (every weight, pruned ones held at zero).
 """
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from extremal.pruning import group_parameters
+
 from ._adapters import KINDS
 from ._errors import LLMError
+from ._experts import gates_of, has_fused, take_apart
 
 GROUPS = ("bias", "norm", "head", "full", *KINDS)
 DEFAULT_LR = {
@@ -39,28 +43,6 @@ def check_groups(groups: Sequence[str]) -> str | None:
     return adapters[0] if adapters else None
 
 
-def is_norm(module: nn.Module) -> bool:
-    """Whether a module is a normalisation layer, by its class's name."""
-    return "norm" in type(module).__name__.lower()
-
-
-def group_parameters(model: nn.Module, group: str) -> dict[str, nn.Parameter]:
-    """Return the parameters of "bias" or "norm" by name, each once.
-
-    Example:
-        >>> list(group_parameters(nn.Sequential(nn.Linear(2, 2), nn.LayerNorm(2)), "norm"))
-        ['1.weight', '1.bias']
-    """
-    if group == "bias":
-        return {n: p for n, p in model.named_parameters() if n == "bias" or n.endswith(".bias")}
-    found: dict[str, nn.Parameter] = {}
-    for name, module in model.named_modules():
-        if is_norm(module):
-            for leaf, parameter in module.named_parameters(recurse=False):
-                found[f"{name}.{leaf}" if name else leaf] = parameter
-    return found
-
-
 def trainable_count(model: nn.Module, groups: Sequence[str], *, rank: int = 16) -> int:
     """Return how many parameters a union of groups trains; the model may be on the meta device.
 
@@ -79,14 +61,21 @@ def trainable_count(model: nn.Module, groups: Sequence[str], *, rank: int = 16) 
         if group in ("bias", "norm"):
             names |= {n: p.numel() for n, p in group_parameters(model, group).items()}
     total = sum(names.values())
-    _, blocks = find_blocks(model)
     if adapter is not None:
-        for module in blocks.modules():
-            weight = getattr(module, "weight", None)
-            if isinstance(weight, Tensor) and weight.dim() == 2:
-                total += rank * weight.shape[1] + weight.shape[0] * (
-                    1 if adapter == "spp" else rank
-                )
+        apart = model
+        if has_fused(model):
+            apart = copy.deepcopy(model).to("meta")
+            take_apart(apart, ("gate_proj", "up_proj", "down_proj"))
+        for block in find_blocks(apart)[1]:
+            gates = gates_of(block)
+            for name, module in block.named_modules():
+                weight = getattr(module, "weight", None)
+                if f"{name}.weight" in gates or not isinstance(weight, Tensor):
+                    continue
+                if weight.dim() == 2:
+                    total += rank * weight.shape[1] + weight.shape[0] * (
+                        1 if adapter == "spp" else rank
+                    )
     if "head" in groups:
         network: Any = model
         total += rank * sum(network.get_output_embeddings().weight.shape)

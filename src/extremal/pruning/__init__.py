@@ -1,10 +1,12 @@
 """Pruning: masks, selectors, retraining schedules, one verb for prune-and-retrain."""
 
+from ._adapters import ADAPTERS, adapter_start, effective, group_parameters, is_norm
 from ._budget import Budget, Cost, gradual_sparsities, phase_counts, renda_phases, split_epochs
 from ._compare import Comparison, compare
 from ._config import METHODS, Config
 from ._errors import LayerCollapseWarning, PruningError, WorthlessScheduleWarning
 from ._masks import LayerSparsity, MaskEnforcer, Masks
+from ._perp import RETRAINED, few_trainable
 from ._prunable import prunable_weights
 from ._prune import prune
 from ._result import Phase, Pruned
@@ -30,8 +32,10 @@ from ._soups import (
 )
 
 __all__ = [
+    "ADAPTERS",
     "CORRUPTIONS",
     "METHODS",
+    "RETRAINED",
     "SCHEDULES",
     "SELECTORS",
     "Budget",
@@ -52,13 +56,18 @@ __all__ = [
     "Soup",
     "SoupConfig",
     "WorthlessScheduleWarning",
+    "adapter_start",
     "basin",
     "compare",
     "corrupt",
     "corrupted_accuracies",
+    "effective",
+    "few_trainable",
     "geometry",
     "gradual_sparsities",
     "greedy",
+    "group_parameters",
+    "is_norm",
     "learning_rates",
     "load_pruned",
     "merge",

@@ -7,6 +7,7 @@ from typing import Any
 from extremal.training import LoopConfig
 
 from ._budget import gradual_sparsities, split_epochs
+from ._perp import retrained_groups
 from ._schedules import SCHEDULES, TUNABLE
 from ._selectors import SELECTORS, parse_pattern
 
@@ -34,6 +35,13 @@ class Config:
     schedule: str | None = None
     """Learning rates: ft, lrw, slr, clr, llr, allr (by default), or constant, stepped, cosine,
     linear (by default while training), or an ablation: llr-but-last, allr-accuracy, allr-floor."""
+    retrain: str = "full"
+    """What trains after pruning: full, or any of recalibrate, bias, norm, head and one adapter
+    (mask_lora, scale_lora, lora_prune, spp, hira), as in 'norm bias'; the rest is frozen."""
+    rank: int = 16
+    """Of an adapter."""
+    alpha: float = 32.0
+    """Of an adapter: its scaling is alpha / rank."""
     epochs: int = 10
     """Epochs over all phases; for bimp the dense training included."""
     dense_epochs: int | None = None
@@ -147,6 +155,20 @@ class Config:
             )
         if not 0 <= self.recalibrate <= 1:
             raise ValueError(f"recalibrate is {self.recalibrate}; it is a share, 0 to 1.")
+        groups = retrained_groups(self.retrain)
+        if groups != ("full",):
+            if self.method not in PHASED:
+                raise ValueError(
+                    f"{self.method} trains all weights while it prunes, so retrain="
+                    f"{self.retrain!r} has no place; use method 'imp' or 'bimp'."
+                )
+            if self.keep_optimizer:
+                raise ValueError(
+                    "keep_optimizer carries the state of all parameters over, but retrain="
+                    f"{self.retrain!r} trains few; use one of them."
+                )
+        if self.rank < 1:
+            raise ValueError(f"rank is {self.rank}; an adapter has rank 1 or more.")
         if self.method in PHASED:
             split_epochs(self.retrain_epochs, self.phases)
         elif self.epochs < 1:
@@ -161,6 +183,16 @@ class Config:
             return self.sparsity
         pattern = parse_pattern(self.selector)
         return USUAL_SPARSITY if pattern is None else 1 - pattern[0] / pattern[1]
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """What trains after pruning."""
+        return retrained_groups(self.retrain)
+
+    @property
+    def share_recalibrated(self) -> float:
+        """Share of the images that measures the batch statistics anew at the end."""
+        return self.recalibrate or (1.0 if "recalibrate" in self.groups else 0.0)
 
     @property
     def rates(self) -> str:

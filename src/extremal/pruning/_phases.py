@@ -20,6 +20,7 @@ from ._config import Config
 from ._in_training import CS, DNW, DPF, DST, GMP, GSM, LC, STR, InTraining
 from ._masks import Masks
 from ._metrics import macs_on_nonzero, norm_drop, weight_norm
+from ._perp import few_trainable
 from ._prunable import prunable_weights
 from ._result import Phase
 from ._retrain import KeepMasks
@@ -109,10 +110,13 @@ def run_phases(start: Start, config: Config, store: Store, given: Given) -> Outc
             steps = epochs * steps_of(start, start.loop.batch_size)
             lr = rates_of(config, rates, steps, factor, last)
             hook = KeepMasks(masks, hook if config.keep_optimizer else None)
-            history = _train(start, config, given, epochs, lr, hook, store, name, number)
+            if config.groups == ("full",):
+                history = _train(start, config, given, epochs, lr, hook, store, name, number)
+            else:
+                history, lr = _train_few(start, config, given, epochs, lr, masks, store, number)
             masks.write_zeros(model)
-            if last and config.recalibrate:
-                recalibrated(start, model, config.recalibrate)
+            if last and config.share_recalibrated:
+                recalibrated(start, model, config.share_recalibrated)
             if facts is None:
                 latest = start.evaluate(model)
                 phase = Phase(
@@ -127,7 +131,7 @@ def run_phases(start: Start, config: Config, store: Store, given: Given) -> Outc
                     epochs=epochs,
                     iterations=history.steps,
                     seconds=history.seconds,
-                    top_lr=max(lr),
+                    top_lr=max(lr, default=0.0),
                     **named_measures("_pruned", pruned["evaluation"]),
                     **named_measures("", measures(latest)),
                 )
@@ -341,6 +345,31 @@ def _train(
         checkpoint=store.file(f"{name}-training"),
         label=f"{config.method}, phase {number} of {config.phases}",
     )
+
+
+def _train_few(
+    start: Start,
+    config: Config,
+    given: Given,
+    epochs: int,
+    lr: list[float],
+    masks: Masks,
+    store: Store,
+    number: int,
+) -> tuple[History, list[float]]:
+    """Retrain what `config.retrain` names; of the statistics alone nothing is trained."""
+    if config.groups == ("recalibrate",):
+        return History((), (), 0, 0, 0.0), []
+    seed = derive_seed(config.seed, "retrain", number)
+    with few_trainable(
+        start.model, config.groups, masks, rank=config.rank, alpha=config.alpha, seed=seed
+    ):
+        names = {n for n, p in start.model.named_parameters() if p.requires_grad}
+        # Frozen weights keep their zeros; only a head that trains must be held at them.
+        hook = KeepMasks(Masks({n: m for n, m in masks.items() if n in names}))
+        name = f"phase-{number}"
+        history = _train(start, config, given, epochs, lr, hook, store, name, number)
+    return history, lr
 
 
 def _train_densely(start: Start, config: Config, store: Store, given: Given) -> History:

@@ -31,7 +31,8 @@ def write_prune_report(folder: Path, result: Pruned, data_name: str) -> None:
     sections: list[Section] = [
         Text(
             f"Method {config.method}, selector {config.selector}, schedule {config.rates}, "
-            f"{config.phases} phase(s), on {data_name}. {result.masks.pruned:,} of "
+            f"{config.phases} phase(s), trained afterwards: {config.retrain}, on {data_name}. "
+            f"{result.masks.pruned:,} of "
             f"{result.masks.size:,} prunable weights are exactly zero "
             f"({result.sparsity:.4%}); over all parameters {result.parameter_sparsity:.4%}."
         ),

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -386,46 +386,83 @@ def final_schemes(
 ) -> Iterator[tuple[Scheme, int]]:
     """Yield scheme and count of every final state, in the order of their numbers."""
     trees = trees or Trees(frontier.multisets)
+    schemes: dict[str, Scheme] = {}  # equal ones are made once: many states share a scheme
     for shard in frontier.last:
-        for k in range(shard.count):
-            begin = int(shard.starts[k])
-            head = int(shard.words[begin])
-            contents = int(shard.words[begin + 1]) & 0xFFFFFFFF
-            is_root = (head >> 40) & 0xFF == 1
-            count = int(shard.low[k]) + (int(shard.high[k]) << 64)
-            yield Scheme(odd, trees.rooted(contents, is_root)), count
+        begins = shard.starts[: shard.count]
+        heads = shard.words[begins].tolist()
+        contents = shard.words[begins + 1].tolist()
+        lows, highs = shard.low[: shard.count].tolist(), shard.high[: shard.count].tolist()
+        for head, content, low, high in zip(heads, contents, lows, highs, strict=True):
+            found = trees.rooted(content & 0xFFFFFFFF, (head >> 40) & 0xFF == 1)
+            scheme = schemes.get(found.word)
+            if scheme is None:
+                scheme = schemes[found.word] = Scheme.of_word(odd, found.tree, found.word)
+            yield scheme, low + (high << 64)
+
+
+class _Node(NamedTuple):
+    """A tree and its balanced parentheses; see `Scheme.code`."""
+
+    word: str
+    tree: Tree
+
+
+def _holding(empty: int, inner: list[_Node]) -> _Node:
+    """Return the node with so many empty ovals and these inside, which may be empty too."""
+    words, trees = [c.word for c in inner], [c.tree for c in inner]
+    if len(inner) > 1:
+        words.sort(key=_by_code, reverse=True)
+        trees.sort()
+    return _Node(f"1{''.join(words)}{'10' * empty}0", ((),) * empty + tuple(trees))
+
+
+def _by_code(word: str) -> tuple[int, str]:
+    return len(word), word  # the order of the words as binary integers: each begins with 1
 
 
 class Trees:
-    """Rooted trees from numbered multisets, turned so that the marked region is the root."""
+    """Rooted trees from numbered multisets, turned so that the marked region is the root.
+
+    Most ovals are empty, so these are counted and only the others are handled one by one.
+    """
 
     def __init__(self, multisets: Multisets) -> None:
         self.multisets = multisets
-        self.trees: dict[int, Tree] = {}
+        self.children: dict[int, tuple[int, list[tuple[int, bool]]]] = {}
+        self.nodes: dict[int, _Node] = {}
         self.marked: dict[int, bool] = {}
 
-    def tree(self, number: int) -> Tree:
-        if number not in self.trees:
-            inner = [self.tree(child) for child, _ in self.multisets.of(number)]
-            self.trees[number] = tuple(sorted(inner))
-        return self.trees[number]
+    def _of(self, number: int) -> tuple[int, list[tuple[int, bool]]]:
+        if number not in self.children:
+            found = self.multisets.of(number)
+            others = [child for child in found if child != (0, False)]
+            self.children[number] = len(found) - len(others), others
+        return self.children[number]
+
+    def node(self, number: int) -> _Node:
+        if number not in self.nodes:
+            empty, others = self._of(number)
+            self.nodes[number] = _holding(empty, [self.node(child) for child, _ in others])
+        return self.nodes[number]
 
     def holds_root(self, number: int) -> bool:
         if number not in self.marked:
             self.marked[number] = any(
-                flag or self.holds_root(child) for child, flag in self.multisets.of(number)
+                flag or self.holds_root(child) for child, flag in self._of(number)[1]
             )
         return self.marked[number]
 
-    def rooted(self, number: int, is_root: bool, above: tuple[Tree, ...] = ()) -> Tree:
-        children = self.multisets.of(number)
-        inner = [self.tree(child) for child, _ in children]
+    def rooted(self, number: int, is_root: bool, above: _Node | None = None) -> _Node:
+        empty, others = self._of(number)
+        inner = [self.node(child) for child, _ in others]
+        if above is not None:
+            inner.append(above)
         if is_root:
-            return tuple(sorted([*inner, *above]))
-        for k, (child, flag) in enumerate(children):
+            return _holding(empty, inner)
+        for k, (child, flag) in enumerate(others):
             if flag or self.holds_root(child):
-                outside = tuple(sorted([*inner[:k], *inner[k + 1 :], *above]))
-                return self.rooted(child, flag, (outside,))
+                outside = _holding(empty, inner[:k] + inner[k + 1 :])
+                return self.rooted(child, flag, outside)
         raise AssertionError("one region is the root")
 
 

@@ -8,6 +8,8 @@ A state is a row of 64-bit words:
     contents    32 bits a region: the number of the multiset of trees hanging in it
     neighbours  one mask a region, of 8, 16, 32 or 64 bits by r
 
+Over 600 lines in one file, because these loops inline each other and numba caches them together.
+
 Regions are numbered by first appearance among the frontier copies; closed regions that still have
 two or more neighbours follow, sorted. A multiset of trees is a sorted array of 2 * number + flag of
 its members' own multisets, flag marking the root; equal multisets have equal numbers, so that a row

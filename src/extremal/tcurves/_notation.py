@@ -39,6 +39,14 @@ class Scheme:
     odd: bool
     tree: Tree
 
+    @classmethod
+    def of_word(cls, odd: bool, tree: Tree, word: str) -> "Scheme":
+        """Return the scheme of a tree whose balanced parentheses (see `code`) are known."""
+        found = cls(odd, tree)
+        found.__dict__["ovals"] = len(word) // 2 - 1
+        found.__dict__["code"] = 2 * int(word, 2) + odd
+        return found
+
     @cached_property
     def _hash(self) -> int:
         return hash((self.odd, self.tree))

@@ -1,7 +1,10 @@
 """The verb `fit`: train a network on a data set and leave a run that can be opened and checked."""
 
+import math
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +27,8 @@ from extremal.lab import (
     write_certificate,
 )
 
-from ._batches import steps_per_epoch
+from ._batches import DataBatches, steps_per_epoch
+from ._coupled import coupled_sfw
 from ._data import Data, Normaliser
 from ._ddp import chosen_device, group
 from ._errors import TrainingError
@@ -34,13 +38,15 @@ from ._load import load_data
 from ._loop import History, LoopConfig, train
 from ._modes import device_of, modes_kept, threads_used
 from ._networks import network
-from ._randomness import generators_kept
+from ._randomness import generators, generators_kept
+from ._regularizers import REGULARIZERS, regularizer
 from ._schedules import SCHEDULES, schedule
+from ._sfw_pruning import AdaptiveRate, sfw_init_
 from ._tensors import load_file, load_tensors, save_tensors
 from ._weights import load_weights
 
 KIND = "training/fit"
-_USUAL_LR = {"sgd": 0.1, "adamw": 0.001, "sfw": 1.0, "muon": 0.02, "scion": 2**-8}
+_USUAL_LR = {"sgd": 0.1, "adamw": 0.001, "muon": 0.02, "scion": 2**-8}
 _TIMED_IMAGES, _REPEATS = 32, 7
 
 
@@ -63,14 +69,26 @@ class Config(LoopConfig):
     augment: str | None = None
     """none, crop or crop-flip; by default what suits the data."""
     lr: float | None = None
-    """Largest learning rate; by default 0.1 with sgd, 1 with sfw (whose momentum is an average, a
-    tenth of the sum of sgd), 0.001 with adamw, 0.02 with muon, 2^-8 with scion."""
+    """Largest learning rate; by default 0.1 with sgd, 0.1 / (1 - dampening) with sfw (its averaged
+    momentum is a tenth of the sum of sgd), 0.001 with adamw, 0.02 with muon, 2^-8 with scion."""
     schedule: str = "linear"
-    """linear, cosine, step or constant."""
+    """linear, cosine, step, thirds or constant."""
     warmup: float = 0.0
     """Share of the iterations in which the learning rate rises from 0."""
     weights: str | None = None
     """Start from the weights in this safetensors file."""
+    regularizer: str = "none"
+    """none, or with sgd: ssl, glt, abfp (filters), nuc (proximal), nuc-loss, lc (ranks)."""
+    strength: float | None = None
+    """Its weight; by default a usual one of each."""
+    ratio: float = 0.5
+    """abfp: the share of filters that will go."""
+    coupled: bool = False
+    """group-k-support: a group runs through all layers that can only lose it together."""
+    adapt_rate: bool = False
+    """From epoch 21 on let the learning rate follow the loss, as SFW-pruning does."""
+    sfw_init: int = 0
+    """Steps of SFW-Init before the training; 390 is usual."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -80,12 +98,39 @@ class Config(LoopConfig):
             raise ValueError(
                 f"there is no schedule {self.schedule!r}; there are {', '.join(SCHEDULES)}."
             )
+        if self.regularizer not in REGULARIZERS:
+            raise ValueError(
+                f"there is no regularizer {self.regularizer!r}; there are "
+                f"{', '.join(REGULARIZERS)}."
+            )
+        if self.regularizer != "none" and self.optimizer == "sfw":
+            raise ValueError(
+                f"regularizer={self.regularizer!r} with optimizer='sfw': a region takes the place "
+                "of a regularizer; choose one of the two."
+            )
+        if self.strength is not None and not 0 < self.strength < math.inf:
+            raise ValueError(f"strength={self.strength} is out of range; give a number above 0.")
+        if self.coupled and (self.optimizer, self.region) != ("sfw", "group-k-support"):
+            raise ValueError(
+                "coupled=True couples filters, so it needs optimizer='sfw' and "
+                "region='group-k-support'."
+            )
+        if self.sfw_init and self.optimizer != "sfw":
+            raise ValueError("sfw_init prepares Frank-Wolfe steps; it needs optimizer='sfw'.")
+        if self.sfw_init < 0:
+            raise ValueError(f"sfw_init={self.sfw_init}; give 0 (none) or more steps.")
         schedule("constant", 1, self.peak_lr, warmup=self.warmup)  # refuses a senseless lr, warmup
 
     @property
     def peak_lr(self) -> float:
         """The largest learning rate."""
-        return _USUAL_LR[self.optimizer] if self.lr is None else self.lr
+        if self.lr is not None:
+            return self.lr
+        if self.optimizer == "sfw":
+            dampening = self.momentum if self.dampening is None else self.dampening
+            # 15 digits: 0.1 / (1 - 0.9) is 1, also where floats say 1.0000000000000002
+            return float(f"{0.1 / (1 - dampening):.15g}")
+        return _USUAL_LR[self.optimizer]
 
 
 @dataclass(frozen=True)
@@ -289,16 +334,31 @@ def _fit(config: Config, data: Data, out: Path | None, resume: bool, force: bool
         if out is not None and resume and (out / "result.json").exists():
             return load_run(out, data=data)
         checkpoint = None if out is None else out / "checkpoints" / "fit.safetensors"
-        steps = config.epochs * steps_per_epoch(data, config.batch_size)
+        each = steps_per_epoch(data, config.batch_size)
+        if config.sfw_init:
+            _sfw_init(model, config, data)
+        adaptive = AdaptiveRate() if config.adapt_rate else None
         history = train(
             model,
             data,
             epochs=config.epochs,
-            lr=schedule(config.schedule, steps, config.peak_lr, warmup=config.warmup),
+            lr=schedule(
+                config.schedule, config.epochs * each, config.peak_lr, warmup=config.warmup
+            ),
             loop=config,
+            hooks=[
+                *regularizer(
+                    config.regularizer, config.strength, ratio=config.ratio, epochs=config.epochs
+                ),
+                *([] if adaptive is None else [adaptive]),
+            ],
+            optimizer=coupled_sfw(model, config, data.shape) if config.coupled else None,
             checkpoint=checkpoint,
             label=f"{config.model} on {data.name}",
         )
+        if adaptive is not None:
+            rates = tuple(r * adaptive.factors[i // each] for i, r in enumerate(history.lr))
+            history = replace(history, lr=rates)
         result = Fit(
             model=model,
             config=config,
@@ -318,6 +378,23 @@ def _fit(config: Config, data: Data, out: Path | None, resume: bool, force: bool
     if out is None:
         return result
     return replace(result, path=out, certificate=out / "certificate.json")
+
+
+def _sfw_init(model: nn.Module, config: Config, data: Data) -> None:
+    """Run SFW-Init on batches of the training data, in an order of their own."""
+    from extremal import frankwolfe as fw
+
+    device = device_of(model)
+    batches = DataBatches(data, config.batch_size, derive_seed(config.seed, "sfw-init"), device)
+    region = fw.region_named(config.region, width=config.width, fraction=config.fraction)
+
+    def forever() -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        for epoch in count():
+            for batch in batches.epoch(epoch, 0, generators(device)):
+                yield batch.content
+
+    with generators_kept(device), modes_kept(model):
+        sfw_init_(model, forever(), region, iterations=config.sfw_init, rate=config.peak_lr)
 
 
 def _refuse_misfit(model: nn.Module, config: Config, data: Data) -> None:
@@ -429,7 +506,7 @@ def _optimizer(config: Config) -> str:
         return f"{rate}, weight decay {config.weight_decay:g}"
     dampening = config.momentum if config.dampening is None else config.dampening
     return (
-        f"{rate}, over {config.region} regions of width {config.region_width:g}; rescaling by "
+        f"{rate}, over {config.region} regions of width {config.width:g}; rescaling by "
         f"{config.rescale}, momentum {config.momentum:g}, dampening {dampening:g}, seeded with "
         f"{config.momentum_seed}"
     )

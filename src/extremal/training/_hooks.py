@@ -30,6 +30,9 @@ class Hooks:
     def after_step(self, step: int) -> None:
         """Act on weights that were just updated."""
 
+    def epoch_loss(self, epoch: int, loss: float) -> None:
+        """Take the mean training loss of an epoch; called before `after_epoch`."""
+
     def after_epoch(self, epoch: int) -> None:
         """Act after the last step of an epoch, before its checkpoint."""
 

@@ -9,13 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from extremal.lab import progress
+from extremal.lab import imported, progress
 
 from ._cifar10 import cifar10
 from ._data import Data, Origin, Split, channel_statistics, stratified
 from ._digits import digits
 from ._errors import TrainingError
-from ._imported import imported
 from ._mnist import mnist
 
 _NAMES = ("digits", "cifar10", "mnist")

@@ -10,7 +10,8 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ._imported import imported
+from extremal.lab import imported
+
 from ._resnet import cifar_resnet, resnet18
 from ._vgg import VGG16
 from ._wide_resnet import WideResNet

@@ -6,6 +6,7 @@ largest rate. Warm-up is a half cosine, a (1 - cos(pi i / W)) / 2, which begins 
     linear    a (1 - j / R)                          never 0; the last rate is a / R
     cosine    a (1 + cos(pi j / R)) / 2
     step      a, from j = R/2 on a / 10, from j = 3R/4 on a / 100
+    thirds    a, from j = R/3 on a / 10, from j = 2R/3 on a / 100
     constant  a
 
 These are written out instead of chaining torch's schedulers, whose hand-over between two of them
@@ -14,7 +15,7 @@ changed from version to version.
 
 import math
 
-SCHEDULES = ("linear", "cosine", "step", "constant")
+SCHEDULES = ("linear", "cosine", "step", "thirds", "constant")
 
 
 def warmup_steps(steps: int, warmup: float) -> int:
@@ -26,7 +27,7 @@ def schedule(name: str, steps: int, lr: float, *, warmup: float = 0.0) -> list[f
     """Return the learning rate of each iteration.
 
     Args:
-        name: "linear", "cosine", "step" or "constant".
+        name: "linear", "cosine", "step", "thirds" or "constant".
         steps: Number of iterations, 1 or more.
         lr: The largest rate, reached after the warm-up.
         warmup: Share of the iterations in which the rate rises, 0 <= share < 1.
@@ -59,6 +60,8 @@ def schedule(name: str, steps: int, lr: float, *, warmup: float = 0.0) -> list[f
         tail = [lr * (1 + math.cos(math.pi * j / rest)) / 2 for j in range(rest)]
     elif name == "step":
         tail = [lr / (1 if 2 * j < rest else 10 if 4 * j < 3 * rest else 100) for j in range(rest)]
+    elif name == "thirds":
+        tail = [lr / (1 if 3 * j < rest else 10 if 3 * j < 2 * rest else 100) for j in range(rest)]
     else:
         tail = [lr] * rest
     return head + tail

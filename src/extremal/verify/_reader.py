@@ -21,15 +21,22 @@ _MAX_PARTS = 10_000
 
 # Each kind: the module that checks it. The strength stands in the module.
 KINDS: dict[tuple[str, int], str] = {
+    ("compression/model", 1): "_recomputed.compression_model",
     ("coloring/cells", 1): "_proved.coloring_cells",
     ("coloring/configuration", 1): "_proved.coloring_configuration",
     ("coloring/polygons", 1): "_proved.coloring_polygons",
     ("flows/nash", 1): "_proved.flows_nash",
     ("frankwolfe/optimum", 1): "_recomputed.frankwolfe_optimum",
+    ("interpret/guarantee", 1): "_recomputed.interpret_guarantee",
     ("lab/measured", 1): "_recomputed.lab_measured",
     ("llm/model", 1): "_recomputed.llm_model",
     ("pruning/model", 1): "_recomputed.pruning_model",
     ("pruning/soup", 1): "_recomputed.pruning_soup",
+    ("sos/gram", 1): "_proved.sos_gram",
+    ("sos/multiplier", 1): "_proved.sos_multiplier",
+    ("sos/negative", 1): "_proved.sos_negative",
+    ("sos/putinar", 1): "_proved.sos_putinar",
+    ("sos/refutation", 1): "_proved.sos_refutation",
     ("tcurves/census", 1): "_recomputed.tcurves_census",
     ("tcurves/scheme", 1): "_proved.tcurves_scheme",
 }

@@ -32,6 +32,7 @@ from ._spectral import SpectralBall
 from ._spectral_conv import SpectralConv
 from ._spectral_ksupport import SpectralKSupport
 from ._spectraplex import Spectraplex
+from ._unit_hypersimplex import UnitHypersimplex
 from ._unit_simplex import UnitSimplex
 
 __all__ = [
@@ -66,6 +67,7 @@ __all__ = [
     "SpectralConv",
     "SpectralKSupport",
     "Spectraplex",
+    "UnitHypersimplex",
     "UnitSimplex",
     "UnitSpectrahedron",
     "assignment_potentials",

@@ -78,6 +78,11 @@ class SoupConfig(Config):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.groups != ("full",):
+            raise ValueError(
+                f"A soup retrains all weights of its members, not {self.retrain!r}; prune with "
+                "retrain= one by one instead."
+            )
         if self.method not in METHODS:
             raise ValueError(
                 f"No soup is made of method {self.method!r}; choose one of {', '.join(METHODS)}."

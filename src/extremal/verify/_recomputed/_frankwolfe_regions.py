@@ -166,6 +166,12 @@ def _hypersimplex(x: np.ndarray, g: np.ndarray, region: Region) -> Pair:
     )
 
 
+def _unit_hypersimplex(x: np.ndarray, g: np.ndarray, region: Region) -> Pair:
+    r, k = _positive(region), _count(region, x.size)
+    outside = max(float(x.max()) / r - 1, -float(x.min()) / r, float(x.sum()) / (k * r) - 1)
+    return outside, r * float(np.minimum(np.sort(g, axis=None)[:k], 0.0).sum())
+
+
 def _permutahedron(x: np.ndarray, g: np.ndarray, region: Region) -> Pair:
     default = np.arange(1.0, x.size + 1)
     w = np.sort(_numbers(region, "weights")) if "weights" in region else default
@@ -305,6 +311,7 @@ RULES: dict[str, tuple[Rule, tuple[str, ...]]] = {
     "Simplex": (_simplex, ("radius",)),
     "UnitSimplex": (_unit_simplex, ("radius",)),
     "Hypersimplex": (_hypersimplex, ("radius", "k")),
+    "UnitHypersimplex": (_unit_hypersimplex, ("radius", "k")),
     "Permutahedron": (_permutahedron, ("weights",)),
     "Spectraplex": (_spectraplex, ("radius",)),
     "UnitSpectrahedron": (_unit_spectrahedron, ("radius",)),

@@ -1,0 +1,172 @@
+"""How long do the parts of an audit and a game take on one core?
+
+Run:      python benchmarks/interpret/speed.py --path ../shared/data
+Expect:   precision counting 12k x 12k x 784 as matrix products <= 10 s, as bit sets under 1 s;
+          the certificate of 2,000 points after the attacks <= 1 s; a digits game <= 20 s; Adult,
+          k = 3, exhaustive, <= 10 s.
+Fairness: random binary rows with 32 of 784 units shown; both ways give the same counts (asserted).
+          The machine did other work beside most runs, so the least time and the CPU seconds of the
+          process, which include making the data, are shown too.
+"""
+
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tyro
+
+from extremal.interpret import (
+    CertifyConfig,
+    Index,
+    TrainConfig,
+    certify,
+    load_task,
+    make_task,
+    matches_by_products,
+    train,
+)
+from extremal.lab import Table, append_record
+
+HERE = Path(__file__).resolve().parent
+PARTS = ("products", "bit_sets", "conclude", "adult", "digits", "unet")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is measured."""
+
+    path: Path = Path("../shared/data")
+    out: Path = HERE / "results" / "speed.jsonl"
+    parts: tuple[str, ...] = PARTS
+    n: int = 12_000
+
+
+def counting(n: int) -> tuple[Any, ...]:
+    """Return features and rows of the size asked for."""
+    rng = np.random.default_rng(0)
+    codes = (rng.random((2 * n, 784)) < 0.2).astype(np.int16)
+    masks = np.zeros((n, 784), bool)
+    np.put_along_axis(masks, rng.random((n, 784)).argsort(1)[:, :32], True, 1)
+    return masks, codes[:n], codes[n:], rng.integers(0, 2, n)
+
+
+def measure(part: str, options: Options) -> dict[str, float]:
+    """Return the seconds of one part."""
+    if part in ("products", "bit_sets"):
+        masks, codes, rows, labels = counting(options.n)
+        begun = time.perf_counter()
+        if part == "products":
+            found = matches_by_products(masks, codes, rows, labels, 2)
+        else:
+            found = Index(rows, labels, 2).counts(masks, codes)
+        seconds = time.perf_counter() - begun
+        few = slice(0, 200)
+        other = matches_by_products(masks[few], codes[few], rows, labels, 2)
+        if not (found[few] == other).all():
+            raise AssertionError("the two ways of counting disagree")
+        return {"seconds": seconds}
+    if part == "conclude":
+        import scipy.stats  # noqa: F401 - loading it takes a second, once a process
+
+        # Everything but the attacks: replay, counting, limits, population, certificate arrays.
+        rng = np.random.default_rng(0)
+        codes = rng.integers(0, 2, (10_000, 784))
+        labels = (codes[:, :11].sum(1) > 5).astype(int)
+        task = make_task(codes, labels, name="random", audit=0.2, image=(28, 28),
+                         shares=(0.5, 0.5))  # fmt: skip
+
+        def arthur(codes: Any, mask: Any) -> Any:
+            return np.where(mask[:, :11].sum(1) > 5, (codes[:, :11] * mask[:, :11]).sum(1) > 3, -1)
+
+        def merlin(codes: Any, labels: Any) -> Any:
+            mask = np.zeros(codes.shape, bool)
+            mask[:, :16] = True
+            return mask
+
+        begun = time.perf_counter()
+        certify(arthur, merlin, task, k=16, attacks=("replay",))
+        return {"seconds": time.perf_counter() - begun}
+    if part == "adult":
+        begun = time.perf_counter()
+        task = load_task(data="adult", path=str(options.path / "adult"), target="sex")
+        read = time.perf_counter() - begun
+        found = certify(data=task, config=CertifyConfig(k=3))
+        if found.numbers["attacks"] != ["replay", "exhaustive"]:
+            raise AssertionError("the audit was not exhaustive")
+        return {"seconds": time.perf_counter() - begun, "reading": read}
+    if part == "digits":
+        game = train(config=TrainConfig(classes=("3", "8")))
+        return {"seconds": game.seconds}
+    game = train(
+        config=TrainConfig(
+            data="mnist", path=str(options.path / "mnist.npz"), classes=("3", "8"), k=64,
+            prover="u-net", width=0.25, epochs=5, pretrain=2, batch_size=128, attacker_epochs=0,
+        )
+    )  # fmt: skip
+    return {"seconds": game.seconds}
+
+
+def main(options: Options) -> None:
+    """Measure every part and append a record for each."""
+    for part in options.parts:
+        begun = time.process_time()
+        samples = measure(part, options)
+        samples["cpu_seconds"] = time.process_time() - begun
+        append_record(
+            options.out,
+            question="How long do the parts of an audit and a game take?",
+            configuration={"part": part, "n": options.n},
+            seed=0,
+            samples=samples,
+            wall_seconds=samples["seconds"],
+        )
+        print(part, samples, flush=True)
+
+
+_SAID = {
+    "products": ("precision counting 12k x 12k x 784, matrix products", 10),
+    "bit_sets": ("the same, bit sets", 10),
+    "conclude": ("certificate of 2,000 points after the attacks, replay included", 1),
+    "adult": ("Adult, 12 columns, k <= 3, exhaustive Morgana, reading included", 10),
+    "digits": ("a digits game", 20),
+    "unet": ("binary MNIST game, quarter-width U-Net, 5 epochs", 600),
+}
+
+
+def table(records: list[dict[str, Any]]) -> Table:
+    """Return the best time of each part, and how often it was measured."""
+    groups: dict[str, list[float]] = {}
+    used: dict[str, list[float]] = {}
+    for r in records:
+        part = r["configuration"]["part"]
+        groups.setdefault(part, []).append(r["samples"]["seconds"])
+        used.setdefault(part, []).append(r["samples"].get("cpu_seconds", math.inf))
+    return Table(
+        [
+            "part",
+            "runs",
+            "seconds, least",
+            "seconds, most",
+            "CPU seconds with setup, least",
+            "wanted at most",
+        ],
+        [
+            [
+                _SAID[p][0],
+                len(groups[p]),
+                min(groups[p]),
+                max(groups[p]),
+                min(used[p]) if min(used[p]) < math.inf else None,
+                _SAID[p][1],
+            ]
+            for p in PARTS
+            if p in groups
+        ],
+    )
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options))

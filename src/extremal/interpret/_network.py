@@ -1,0 +1,141 @@
+"""Arthur as a network: values and mask in, scores of the classes and of don't know out.
+
+A hidden unit is 0 with mask 0; a shown one lies in [-1, 1] (or is one-hot, for a column of a table)
+with mask 1, so hidden never looks like a value. A column's one-hot entries are shown or hidden
+together. Shapes: B rows, d units, w = width of the values, J masks, C classes.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from extremal.training import network
+
+from ._attacks import Siege
+from ._task import Task
+
+
+class Encoder(nn.Module):
+    """Turns codes into values, and masks over units into masks over values."""
+
+    def __init__(self, task: Task) -> None:
+        """Remember the units."""
+        super().__init__()
+        self.image = task.image
+        self.d = task.d
+        sizes = [1] * task.d if task.image else task.sizes.tolist()
+        self.width = sum(sizes)
+        self.levels = int(task.sizes[0]) if task.image else 0
+        begins = np.concatenate([[0], np.cumsum(sizes)])[:-1]
+        self.register_buffer("begins", torch.from_numpy(begins.astype(np.int64)), persistent=False)
+        expand = torch.from_numpy(np.repeat(np.arange(task.d), sizes))
+        self.register_buffer("expand", expand, persistent=False)
+
+    def values(self, codes: Int[np.ndarray, "B d"]) -> Float[Tensor, "B w"]:
+        """Return the values of whole rows."""
+        begins: Any = self.begins
+        given = torch.from_numpy(np.ascontiguousarray(codes, np.int64)).to(begins.device)
+        if self.image:
+            return given.float() * (2 / (self.levels - 1)) - 1
+        known = given >= 0
+        out = torch.zeros(len(given), self.width, device=begins.device)
+        return out.scatter_(1, (given + begins).clamp_min(0) * known, known.float())
+
+    def forward(self, values: Float[Tensor, "B w"], mask: Float[Tensor, "B d"]) -> Tensor:
+        """Return what the network sees of masked rows: (B, 2, h, w) or (B, 1, 1, w + d)."""
+        if self.image:
+            return torch.stack([values * mask, mask], 1).unflatten(2, self.image)
+        expand: Any = self.expand
+        seen = torch.cat([values * mask[:, expand], mask], 1)
+        return seen[:, None, None]
+
+
+class ArthurNet(nn.Module):
+    """The network; its last score is don't know."""
+
+    def __init__(self, task: Task, name: str) -> None:
+        """Make it anew from torch's global generator."""
+        super().__init__()
+        self.encoder = Encoder(task)
+        size = task.image or (1, self.encoder.width + task.d)
+        channels = 2 if task.image else 1
+        self.body = network(name, in_channels=channels, classes=task.classes + 1, image_size=size)
+
+    def forward(
+        self, values: Float[Tensor, "B w"], mask: Float[Tensor, "B d"]
+    ) -> Float[Tensor, "B c"]:
+        """Return the scores."""
+        return self.body(self.encoder(values, mask))
+
+    def cross(
+        self, values: Float[Tensor, "B w"], masks: Bool[Tensor, "J d"]
+    ) -> Float[Tensor, "B J c"]:
+        """Return the scores of every row under every mask.
+
+        Cost: for an `mlp` on images the first layer reads only the k shown pixels, a k/d part of
+        the dense product, which is most of the work; else B J forward passes.
+        """
+        b, j = len(values), len(masks)
+        layers = list(self.body.children()) if isinstance(self.body, nn.Sequential) else []
+        sizes = masks.sum(1)
+        k = int(sizes[0])
+        lean = (
+            self.encoder.image is not None
+            and len(layers) > 2
+            and isinstance(layers[0], nn.Flatten)
+            and isinstance(layers[1], nn.Linear)
+            and bool((sizes == k).all())
+        )
+        if not lean:
+            rows = values.repeat_interleave(j, 0)
+            return self(rows, masks.float().repeat(b, 1)).unflatten(0, (b, j))
+        first = layers[1]
+        assert isinstance(first, nn.Linear)
+        weight = first.weight.t()  # (2 d, hidden): of the values, then of the mask
+        at = masks.nonzero()[:, 1].reshape(j, k)
+        shown = values.t()[at].transpose(1, 2)  # (J, B, k)
+        hidden = torch.bmm(shown, weight[at]) + (
+            weight[self.encoder.d + at].sum(1) + first.bias
+        ).unsqueeze(1)
+        out = hidden.transpose(0, 1)  # (B, J, hidden)
+        for layer in layers[2:]:
+            out = layer(out)
+        return out
+
+
+class NetArthur:
+    """An `ArthurNet` as the function that an audit asks, in batches, without gradients."""
+
+    name = "a network"
+
+    def __init__(self, net: ArthurNet, task: Task, k: int, attacker: Any = None) -> None:
+        """Wrap a trained network; `attacker` is a learned Morgana, if there is one."""
+        self.net, self.task, self.k, self.attacker = net.eval(), task, k, attacker
+
+    def __call__(
+        self, codes: Int[np.ndarray, "n d"], mask: Bool[np.ndarray, "n d"]
+    ) -> Float[np.ndarray, "n c"]:
+        """Return the scores."""
+        parts: list[Any] = []
+        with torch.inference_mode():
+            for start in range(0, len(codes), 8192):
+                piece = slice(start, start + 8192)
+                shown = torch.from_numpy(np.ascontiguousarray(mask[piece])).float().to(self.device)
+                values = self.net.encoder.values(np.maximum(codes[piece], 0))
+                parts.append(self.net(values, shown).double().cpu().numpy())
+        return np.concatenate(parts) if parts else np.zeros((0, self.task.classes + 1))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network lies."""
+        return next(self.net.parameters()).device
+
+    def attacks(self, restarts: int, seed: int) -> dict[str, Callable[[Siege], str]]:
+        """Return the attacks that use gradients."""
+        from ._gradient_attacks import gradient_attacks
+
+        return gradient_attacks(self, restarts, seed)

@@ -1,0 +1,64 @@
+"""Nuclear norms: the sum of singular values, as a loss or by proximal steps.
+
+A proximal step follows each step of the optimizer and lowers every singular value by lr a, to 0 at
+most: one full singular value decomposition a layer and step, which is what it costs.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from extremal.training._hooks import Hooks
+
+from ._weights import matrices
+
+
+class NuclearLoss(Hooks):
+    """Add a times the nuclear norms of all weights to the loss."""
+
+    def __init__(self, strength: float) -> None:
+        """Take the weight a."""
+        self.strength = strength
+
+    def start(self, model: nn.Module, optimizer: Optimizer) -> None:
+        """Find the weights."""
+        del optimizer
+        self._weights = list(matrices(model).values())
+
+    def penalty(self) -> Tensor:
+        """The penalty of the present weights."""
+        norms = [torch.linalg.matrix_norm(w.flatten(1), "nuc") for w in self._weights]
+        return self.strength * torch.stack(norms).sum()
+
+
+class NuclearProx(Hooks):
+    """Lower the singular values of all weights after each step."""
+
+    def __init__(self, strength: float) -> None:
+        """Take the weight a."""
+        self.strength = strength
+
+    def start(self, model: nn.Module, optimizer: Optimizer) -> None:
+        """Find the weights."""
+        self._weights, self._optimizer = list(matrices(model).values()), optimizer
+
+    def after_step(self, step: int) -> None:
+        """Make the proximal step."""
+        del step
+        rate = float(self._optimizer.param_groups[0]["lr"])
+        with torch.no_grad():
+            for weight in self._weights:
+                lower_singular_values_(weight, rate * self.strength)
+
+
+def lower_singular_values_(weight: Tensor, amount: float) -> Tensor:
+    """Soft-threshold the singular values of (outputs, all others), in place.
+
+    Example:
+        >>> lower_singular_values_(torch.diag(torch.tensor([3.0, 0.5])), 1.0).abs()
+        tensor([[2., 0.],
+                [0., 0.]])
+    """
+    u, s, vt = torch.linalg.svd(weight.flatten(1), full_matrices=False)
+    lowered = (s - amount).clamp_min(0)
+    return weight.copy_(((u * lowered) @ vt).reshape(weight.shape))

@@ -1,0 +1,261 @@
+"""Losses, provers and games; the behaviours of section 7 of the specification as slow tests."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+import torch
+
+from extremal import interpret, verify
+from extremal.interpret import Relaxation, adam_masks, frank_wolfe_masks, morgana_loss, train
+from extremal.interpret._losses import merlin_loss, one_sided_losses
+from extremal.interpret._mask_networks import mask_network, soft_mask, soft_top_k
+from extremal.interpret._network import ArthurNet
+from extremal.interpret._relaxed import binarised, total_variation
+
+Z = torch.tensor([[2.0, -1.0, 0.5], [0.0, 0.0, 0.0], [-3.0, 4.0, 1.0]], dtype=torch.float64)
+Y = torch.tensor([0, 1, 0])
+DIGITS = {"classes": ("3", "8")}
+
+
+def test_losses():
+    hers = morgana_loss(Z, Y)
+    known = torch.tensor([0.0398980, 0.4054651, 3.0313057], dtype=torch.float64)
+    torch.testing.assert_close(hers, known, atol=5e-8, rtol=0)
+    assert hers.mean().item() == pytest.approx(1.1588896, abs=5e-8)
+    his = torch.tensor([0.2413113, 1.0986123, 7.0494556], dtype=torch.float64)
+    torch.testing.assert_close(merlin_loss(Z, Y), his, atol=5e-8, rtol=0)
+    far = torch.tensor([[1e4, -1e4, -1e4], [-1e4, 1e4, -1e4]], requires_grad=True)
+    loss = morgana_loss(far, torch.tensor([0, 0])) + merlin_loss(far, torch.tensor([0, 0]))
+    assert torch.isfinite(loss).all()
+    loss.sum().backward()
+    assert torch.isfinite(far.grad).all()
+
+
+def test_one_sided_losses():
+    merlin, morgana = one_sided_losses(torch.tensor([[0.0, 0.0, 0.0]] * 2), torch.tensor([1, 0]), 1)
+    assert merlin.tolist() == [0.5, 0.0]
+    assert morgana.tolist() == [0.0, 0.5]
+
+
+def test_three_steps_of_frank_wolfe():
+    """Constant gradient, step 0.1, from (0, 1, 0, 0, 1): the specification's numbers."""
+    from extremal.frankwolfe import UnitHypersimplex
+
+    region = UnitHypersimplex(1.0, k=2)
+    g = torch.tensor([-3.0, 0.5, -1.0, -2.0, 0.0])
+    s = torch.tensor([0.0, 1.0, 0.0, 0.0, 1.0])
+    for _ in range(3):
+        s = 0.9 * s + 0.1 * region.lmo(g)
+    torch.testing.assert_close(s, torch.tensor([0.271, 0.729, 0.0, 0.271, 0.729]))
+    for n, k, squared in ((5, 2, 4), (4, 3, 4), (5, 4, 5)):
+        assert UnitHypersimplex(1.0, k=k).diameter((n,)) ** 2 == pytest.approx(squared)
+
+
+@pytest.mark.parametrize("solver", [frank_wolfe_masks, adam_masks])
+def test_solvers_find_the_best_units_and_stay_in_the_region(solver):
+    weight = torch.tensor([[3.0, -1.0, 2.0, 0.0, -2.0], [-1.0, 3.0, 0.0, 2.0, 1.0]])
+    allowed = torch.tensor([True] * 5)
+
+    def loss(at, mask):
+        return -(mask * weight[at]).sum(1)
+
+    how = Relaxation(k=2, iterations=200, step=0.1, patience=50)
+    soft = solver(loss, 2, allowed, how, torch.Generator().manual_seed(0))
+    assert (soft >= 0).all()
+    assert (soft <= 1 + 1e-6).all()
+    assert (soft.sum(1) <= 2 + 1e-4).all()
+    mask = binarised(soft, 2, allowed, torch.Generator().manual_seed(0))
+    assert (weight[mask] > 0).all()
+    if solver is frank_wolfe_masks:  # Adam scales gradients, so it only knows their signs here
+        assert mask.nonzero()[:, 1].reshape(2, 2).tolist() == [[0, 2], [1, 3]]
+
+
+def test_masks_have_exactly_k_ones_among_the_allowed_and_ties_are_random():
+    allowed = torch.tensor([True] * 30 + [False] * 2)
+    draw = torch.Generator().manual_seed(0)
+    mask = binarised(torch.zeros(200, 32), 5, allowed, draw)
+    assert (mask.sum(1) == 5).all()
+    assert not mask[:, 30:].any()
+    assert mask[:, :30].float().mean(0).min() > 0.05
+    logits = torch.randn(7, 32, generator=draw)
+    assert (soft_mask(logits, 5, allowed).sum(1) <= 5 + 1e-4).all()
+    torch.testing.assert_close(
+        soft_top_k(logits, 5, allowed, draw, 500).sum(1), torch.full((7,), 5.0)
+    )
+
+
+def test_total_variation_of_a_step():
+    s = torch.tensor([[0.0, 1.0, 0.0, 1.0]])
+    assert total_variation(s, (2, 2)).item() == 1.0
+
+
+@pytest.mark.parametrize("kind", ["mlp", "u-net"])
+@pytest.mark.parametrize("condition", ["planes", "gate", "none"])
+def test_mask_networks_give_a_number_a_pixel(kind, condition):
+    task = interpret.load_task(data="digits", **DIGITS)
+    net = mask_network(kind, task, condition, 2, 0.1)
+    x = net.encoder.values(task.audit.codes[:3])
+    out = net(x, torch.tensor([0, 1, 0]), 1)
+    assert out.shape == (3, 64)
+    if condition == "none":
+        torch.testing.assert_close(out, net(x, torch.tensor([1, 0, 1]), 1))
+
+
+def test_the_first_layer_on_shown_pixels_alone_is_the_same_network():
+    task = interpret.load_task(data="digits", **DIGITS)
+    net = ArthurNet(task, "mlp")
+    x = net.encoder.values(task.audit.codes[:4])
+    masks = torch.zeros(3, 64, dtype=torch.bool)
+    masks[0, :5] = masks[1, 20:25] = masks[2, 59:] = True
+    dense = torch.stack([net(x, m.float().expand(4, -1)) for m in masks], 1)
+    torch.testing.assert_close(net.cross(x, masks), dense, atol=1e-5, rtol=1e-4)
+
+
+def test_hidden_differs_from_every_value_and_columns_hide_whole():
+    task = interpret.load_task(data="monks")
+    encoder = ArthurNet(task, "mlp").encoder
+    assert encoder.width == 17
+    values = encoder.values(task.audit.codes[:2])
+    assert (values.sum(1) == 6).all()
+    mask = torch.zeros(2, 6)
+    mask[:, 4] = 1  # the jacket: its four entries, and one of the mask
+    seen = encoder(values, mask)[:, 0, 0]
+    assert (seen.sum(1) == 2).all()
+
+
+@pytest.mark.parametrize(
+    ("how", "text"),
+    [
+        ({"gamma": -1.0}, "gamma=-1.0"), ({"k": 0}, "k=0"), ({"k": 65}, "k=65"),
+        ({"prover": "oracle"}, "prover='oracle'"), ({"morgana": "lazy"}, "morgana='lazy'"),
+        ({"variant": "x"}, "variant='x'"), ({"shared": True}, "shared=True"),
+        ({"one_sided": "5"}, "one_sided='5'"), ({"condition": "x"}, "condition='x'"),
+        ({"prover": "frank-wolfe", "morgana": "learned"}, "has the form of Merlin's network"),
+    ],
+)  # fmt: skip
+def test_refused(how, text):
+    with pytest.raises(ValueError, match=text):
+        train(config=interpret.TrainConfig(**{**DIGITS, **how}))
+
+
+SHORT = {"epochs": 2, "pretrain": 1, "iterations": 3, "attacker_epochs": 1, "pool": 8}
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"prover": "frank-wolfe"}, {"prover": "adam", "morgana": "adam"},
+        {"prover": "u-net", "morgana": "learned", "width": 0.1, "condition": "gate"},
+        {"morgana": "learned", "shared": True, "steps_morgana": 2, "l1": 0.1, "tv": 0.1},
+        {"gamma": 0.0, "variant": "gumbel"}, {"gamma": 0.0, "frozen": True},
+        {"variant": "soft-top-k"}, {"variant": "continuous", "unmasked": 0.5},
+        {"one_sided": "8"}, {"morgana": "frank-wolfe", "classes": ("1", "3", "8")},
+        {"data": "monks", "classes": (), "k": 2, "avoid": ("jacket",)},
+    ],
+    ids=lambda how: "-".join(map(str, how.values())),
+)  # fmt: skip
+def test_every_prover_plays_and_its_game_can_be_audited(how):
+    options = {**DIGITS, **SHORT, **how}
+    game = train(config=interpret.TrainConfig(**options))
+    assert len(game.history) == 2
+    mask = game.merlin(game.task.audit.codes, game.task.audit.labels)
+    assert (mask.sum(1) == game.config.k).all()
+    few = game.task.sampled(40)
+    try:
+        found = interpret.certify(game, None, few, confidence=0.5, attacks=("replay", "learned"))
+    except interpret.TooFewSamples:
+        pytest.skip("three classes need more rows")
+    assert found.numbers["attacks"] == ["replay", "learned"]
+
+
+def test_a_killed_run_goes_on_to_the_same_result(tmp_path):
+    config = interpret.TrainConfig(**DIGITS, **{**SHORT, "epochs": 4})
+    whole = train(config=config, out=tmp_path / "whole")
+    half = tmp_path / "half"
+    import extremal.interpret._train as module
+
+    store = module._store
+
+    def stop(run, table, done, history):
+        store(run, table, done, history)
+        if done == 2:
+            raise KeyboardInterrupt
+
+    module._store = stop
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            train(config=config, out=half)
+    finally:
+        module._store = store
+    train(config=config, out=half, resume=True)
+    one, two = ((tmp_path / n / "model.safetensors").read_bytes() for n in ("whole", "half"))
+    assert one == two
+    read = interpret.load_trained(half)
+    codes, labels = whole.task.audit.codes, whole.task.audit.labels
+    np.testing.assert_array_equal(read.merlin(codes, labels), whole.merlin(codes, labels))
+    with pytest.raises(ValueError, match="a run brings its data"):
+        interpret.certify(half, levels=3)
+    (half / "model.safetensors").write_bytes(b"x")
+    with pytest.raises(interpret.InterpretError, match="has changed"):
+        interpret.load_trained(half)
+
+
+def test_explain_decides_or_abstains(tmp_path):
+    game = train(config=interpret.TrainConfig(data="monks", k=3, epochs=3, pretrain=3))
+    said = [interpret.explain(game, row=i) for i in range(40)]
+    assert any(e.decision is not None for e in said)
+    for e in said:
+        assert (e.decision is None) == (len(e.convinced) != 1)
+        if e.decision is None:
+            assert e.reason.startswith("Abstained")
+        else:
+            assert e.low <= e.high
+            assert e.support is not None
+    with pytest.raises(ValueError, match="no audit row"):
+        interpret.explain(game, row=10**6)
+    with pytest.raises(ValueError, match="6 codes"):
+        interpret.explain(game, np.zeros(3, int))
+
+
+def test_attributions_fw_rde_and_eval_x():
+    task = interpret.load_task(data="digits", **DIGITS)
+    whole = interpret.whole_row_network(task, epochs=3)
+    for how in ("saliency", "integrated-gradients", "gradient-shap"):
+        mask = interpret.attribution(whole, task, how, 6)(task.audit.codes, task.audit.labels)
+        assert (mask.sum(1) == 6).all()
+    rde = interpret.fw_rde(whole, task, 6, iterations=5, draws=4)
+    mask = rde(task.audit.codes, task.audit.labels)
+    assert (mask.sum(1) == 6).all()
+    reader = interpret.eval_x(task, epochs=10)
+    everything = np.ones_like(mask)
+    assert (reader(task.audit.codes, everything) == task.audit.labels).mean() > 0.85
+    with pytest.raises(ValueError, match="no attribution"):
+        interpret.attribution(whole, task, "guess", 6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_learned_code_is_declared_vacuous(seed):
+    """k=1 without Morgana: completeness over .9, precision under .65, and the audit says so."""
+    game = train(config=interpret.TrainConfig(
+        **DIGITS, k=1, gamma=0.0, morgana="none", pretrain=0, epochs=80, seed=seed))  # fmt: skip
+    found = interpret.certify(game)
+    assert min(found.completeness) > 0.9
+    assert found.numbers["population"]["precision"] < 0.65
+    assert min(found.soundness_under()["replay"]) < 0.1
+    assert found.verdict == "vacuous"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1])
+def test_the_default_morgana_earns_a_certificate(seed, tmp_path):
+    """k=6, gamma=2: completeness and replay soundness over .85, precision over .9, bound below."""
+    game = train(config=interpret.TrainConfig(**DIGITS, k=6, gamma=2.0, epochs=150, seed=seed))
+    found = interpret.certify(game, out=tmp_path / "audit")
+    assert min(found.completeness) >= 0.85
+    assert min(found.soundness_under()["replay"]) >= 0.85
+    assert found.precision >= 0.9
+    assert found.bound < found.precision
+    assert found.numbers["population"]["per_class"] <= found.numbers["population"]["precision"]
+    assert verify.file(found.certificate).accepted
