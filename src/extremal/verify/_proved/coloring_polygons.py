@@ -246,10 +246,11 @@ def _rule(
                     least = 0 if same else _least(p, moved)
                     for low, high in limits:
                         if low <= largest and least <= high:
+                            ends = f"{_number(least, scale)} to {_number(largest, scale)}"
                             raise Rejected(
                                 f"two tiles of colour {color} hold points at squared distances "
-                                f"{_number(least, scale)} to {_number(largest, scale)}, which meets "
-                                f"[{low / scale**2}, {high / scale**2}]: {_witness(p, moved, scale)}."
+                                f"{ends}, which meets [{low / scale**2}, {high / scale**2}]: "
+                                f"{_witness(p, moved, scale)}."
                             )
     where = ", ".join(_name(low, high) for low, high in spans)
     names = ", ".join(map(str, bound))
@@ -319,9 +320,9 @@ def _least(p: Polygon, q: Polygon) -> Fraction | int:
 
 
 def _root_above(square: Fraction) -> Fraction:
-    """A rational number not below the root, and close to it."""
-    scale = 10**6
-    return Fraction(isqrt(square.numerator * scale * scale // square.denominator) + 1, scale)
+    """A rational number not below the root of p / q = sqrt(p q) / q, and relatively close to it."""
+    p, q = square.numerator, square.denominator
+    return Fraction(isqrt(p * q * 10**12) + 1, q * 10**6)
 
 
 def _meet(a: Point, b: Point, c: Point, d: Point) -> bool:
