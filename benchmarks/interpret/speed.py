@@ -146,13 +146,21 @@ def table(records: list[dict[str, Any]]) -> Table:
         used.setdefault(part, []).append(r["samples"].get("cpu_seconds", math.inf))
     return Table(
         [
-            "part", "runs", "seconds, least", "seconds, most", "CPU seconds with setup, least",
+            "part",
+            "runs",
+            "seconds, least",
+            "seconds, most",
+            "CPU seconds with setup, least",
             "wanted at most",
         ],
         [
             [
-                _SAID[p][0], len(groups[p]), min(groups[p]), max(groups[p]),
-                min(used[p]) if min(used[p]) < math.inf else None, _SAID[p][1],
+                _SAID[p][0],
+                len(groups[p]),
+                min(groups[p]),
+                max(groups[p]),
+                min(used[p]) if min(used[p]) < math.inf else None,
+                _SAID[p][1],
             ]
             for p in PARTS
             if p in groups
