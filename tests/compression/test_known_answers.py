@@ -123,6 +123,8 @@ def test_masks_are_exact_nested_and_idempotent():
         operator = Unstructured(model, macs)
         masks[ratio] = operator.masks(ratio)
         assert masks[ratio].pruned == round(ratio * masks[ratio].size)
+        chosen = pruning.select(operator.weights, ratio)
+        assert all(torch.equal(masks[ratio][n], chosen[n]) for n in chosen)
     assert masks[0.9].within(masks[0.6])
     assert masks[0.6].within(masks[0.3])
     cut = operator.at(0.9)
