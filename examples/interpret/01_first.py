@@ -2,8 +2,8 @@
 
 from extremal import interpret, verify
 
-# Robots are of class 1 where head and body have one shape, or the jacket is red. Rules on up to three
-# columns explain a look-up; Morgana tries every set of columns.
+# Robots are of class 1 where head and body have one shape, or the jacket is red. Rules on up to
+# three columns explain a look-up; Morgana tries every set of columns.
 found = interpret.certify(data="monks", k=3, out="runs/monks")
 print(found.table().as_text())
 print(found.explanation(0))

@@ -92,7 +92,8 @@ def grid_picture(found: Audit) -> Picture:
         )
         for row, (mask, title) in enumerate(zip((None, merlin, morgana), titles, strict=True)):
             axes = panels[row][column]
-            axes.imshow(image, cmap="gray_r", vmin=0, vmax=max(1, int(image.max())) * 1.6)
+            faint = 1.6 if row == 0 else 6  # what is not shown stays recognisable
+            axes.imshow(image, cmap="gray_r", vmin=0, vmax=max(1, int(image.max())) * faint)
             if mask is not None:
                 _cover(axes, mask.reshape(height, width), image, PALETTE[row - 1])
             elif row == 2:

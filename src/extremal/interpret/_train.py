@@ -117,6 +117,8 @@ class TrainConfig(DataConfig):
     """Epochs of a fresh learned Morgana against the finished Arthur, for audits; 0 for none."""
     device: str = "cpu"
     """Where it is computed."""
+    threads: int = 1
+    """Of the processor; small networks are slower with more, and results depend on it."""
 
 
 @command(options=TrainConfig)
@@ -178,8 +180,17 @@ def _check(c: TrainConfig) -> None:
         raise ValueError(f"gamma={c.gamma} would reward Arthur for being misled; choose >= 0.")
     if c.k < 1:
         raise ValueError(f"k={c.k} units cannot be shown; choose at least 1.")
-    if (c.epochs or 1) < 1 or c.pretrain < 0 or c.batch_size < 1 or c.iterations < 1 or c.pool < 0:
-        raise ValueError("epochs, batch_size and iterations are at least 1, pretrain and pool 0.")
+    if (
+        (c.epochs or 1) < 1
+        or c.pretrain < 0
+        or c.batch_size < 1
+        or c.iterations < 1
+        or c.pool < 0
+        or c.threads < 1
+    ):
+        raise ValueError(
+            "epochs, batch_size, iterations and threads are at least 1, pretrain and pool 0."
+        )
     if c.morgana == "learned" and c.prover not in LEARNED:
         raise ValueError(
             f"morgana=learned has the form of Merlin's network, but the prover {c.prover} has "
@@ -207,6 +218,15 @@ class _Table:
 
 
 def _play(c: TrainConfig, task: Task, run: Run | None) -> Trained:
+    before = torch.get_num_threads()
+    torch.set_num_threads(c.threads)
+    try:
+        return _game(c, task, run)
+    finally:
+        torch.set_num_threads(before)
+
+
+def _game(c: TrainConfig, task: Task, run: Run | None) -> Trained:
     begun = time.perf_counter()
     seed_everything(derive_seed(c.seed, "networks"))
     device = torch.device(c.device)
