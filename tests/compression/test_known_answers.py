@@ -207,6 +207,7 @@ def test_nothing_to_cut_is_an_error():
         ({"ratio": 0.5, "criterion": "size"}, "criterion='size'"),
         ({"ratio": 0.5, "rule": "x"}, "rule='x'"),
         ({"ratio": 0.5, "multiple": 0}, "multiple=0"),
+        ({"ratio": 0.5, "scope": "lamp"}, "scope='lamp' is unknown for filters"),
         ({"ratio": 0.5, "recalibrate": 2.0}, "recalibrate=2.0"),
         ({"ratio": 0.5, "criterion": "taylor"}, "'taylor' needs training data"),
         ({"ratio": 0.5, "shape": (0,)}, "below 1"),
