@@ -22,20 +22,35 @@ PAGES = [
     *sorted((ROOT / "docs").glob("*.md")),
     *sorted((ROOT / "docs" / "tutorials").glob("*.md")),
 ]
-# These train networks, or study a network over many seeds.
-SLOW = {"README.md", "flows.md", "index.md", "llm.md", "prune-to-deploy.md",
-        "pruning.md", "tcurves.md", "training.md"}  # fmt: skip
+# These train networks, search for minutes, or study a network over many seeds.
+SLOW = {
+    "README.md", "colour-the-plane.md", "coloring.md", "compression.md", "flows.md", "index.md",
+    "interpret.md", "llm.md", "prune-to-deploy.md", "pruning.md", "tcurves.md", "training.md",
+}  # fmt: skip
 
 DENSE = "extremal training fit --model resnet20 --data digits --epochs 20 --out runs/dense"
 # What a page supposes to be there: commands before its console blocks, code before its Python.
 COMMANDS = {"pruning.md": [DENSE]}
 CODE = {
+    "compression.md": """
+from extremal import training
+training.fit(model="cnn", data="digits", epochs=3, out="runs/aware")
+""",
     "frankwolfe.md": """
 from sklearn.datasets import load_breast_cancer
 import torch
 X, y = load_breast_cancer(return_X_y=True)
 X, y = (X - X.mean(0)) / X.std(0), 2.0 * y - 1
 model = torch.nn.Linear(3, 2)
+""",
+    "interpret.md": """
+import numpy as np
+def my_arthur(codes, masks):
+    return np.where(masks.any(axis=1), 0, -1)
+def my_explainer(codes, classes):
+    masks = np.zeros(codes.shape, bool)
+    masks[:, :2] = True
+    return masks
 """,
     "llm.md": """
 import pathlib
@@ -107,7 +122,7 @@ def run(words: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.timeout(1500)
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("page", with_block("console"))
 def test_the_commands_of_a_page(page, folder):
     pytest.importorskip("torch")
@@ -126,7 +141,7 @@ def test_the_commands_of_a_page(page, folder):
             agree(command.shown, ended.stdout.splitlines())
 
 
-@pytest.mark.timeout(1500)
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("page", with_block("python"))
 def test_the_python_of_a_page(page, folder):
     pytest.importorskip("torch")

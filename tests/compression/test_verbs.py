@@ -104,21 +104,14 @@ def test_export_says_what_is_left(dense, tmp_path):
     with torch.no_grad():
         torch.testing.assert_close(loaded(x), found.model(x))
     assert small.accuracy["recalibrated"] == pytest.approx(found.accuracy["before"])
-
-
-def test_onnx_gives_the_same_outputs(dense, tmp_path):
     runtime = pytest.importorskip("onnxruntime")
-    small = compression.compress(dense, kind="filters", ratio=0.5)
-    compression.export(
-        small, out=tmp_path / "d", batches=(1,), repeats=3, dense="eager", target="file"
-    )
-    session = runtime.InferenceSession(str(tmp_path / "d" / "model.onnx"))
-    x = torch.randn(5, 1, 8, 8)
-    (found,) = session.run(None, {"input": x.numpy()})
+    session = runtime.InferenceSession(str(tmp_path / "deploy" / "model.onnx"))
+    (scores,) = session.run(None, {"input": x.numpy()})
     with torch.no_grad():
-        torch.testing.assert_close(torch.from_numpy(found), small.model(x), atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(torch.from_numpy(scores), loaded(x), atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_export_of_a_network_of_ones_own(tmp_path):
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(256, 256), nn.ReLU(), nn.Linear(256, 10)).eval()

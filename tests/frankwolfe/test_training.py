@@ -62,3 +62,24 @@ def test_a_resumed_training_repeats_the_bits(tmp_path):
 def test_an_unknown_region_is_refused():
     with pytest.raises(ValueError, match="no region 'ball'"):
         training.fit(model="mlp", data="digits", epochs=1, optimizer="sfw", region="ball")
+
+
+def test_a_row_runs_through_all_tensors_of_a_joint_group():
+    from extremal import frankwolfe as fw
+
+    a = torch.nn.Parameter(torch.zeros(3, 2))
+    b = torch.nn.Parameter(torch.zeros(3, 1, 1))
+    opt = fw.SFW(
+        [{"params": [a, b], "region": fw.GroupKSupport(2.0, k=1), "joint": True}],
+        lr=1.0, momentum=0.0, rescale="none",
+    )  # fmt: skip
+    a.grad = torch.tensor([[1.0, 0.0], [3.0, 0.0], [0.0, 2.0]])
+    b.grad = torch.tensor([0.0, 0.0, 3.0]).reshape(3, 1, 1)
+    opt.step()
+    # rows (1, 0, 0), (3, 0, 0), (0, 2, 3): the last is the longest, of length sqrt(13)
+    torch.testing.assert_close(a.detach(), torch.tensor([[0, 0], [0, 0], [0, -4 / 13**0.5]]))
+    torch.testing.assert_close(b.detach().flatten(), torch.tensor([0, 0, -6 / 13**0.5]))
+    assert opt.metrics()[0]["size"] == pytest.approx(1.0)
+    with pytest.raises(ValueError, match="same first dimension"):
+        fw.SFW([{"params": [a, torch.nn.Parameter(torch.zeros(4, 2))],
+                 "region": fw.GroupKSupport(2.0, k=1), "joint": True}])  # fmt: skip

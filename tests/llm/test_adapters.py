@@ -336,3 +336,17 @@ def test_known_trainable_counts_of_llama_2_7b():
     assert trainable_count(model, ("mask_lora",)) == 39_976_960
     assert trainable_count(model, ("bias",)) == 0
     assert not group_parameters(model, "bias")
+
+
+def test_the_experts_of_a_mixture_are_counted_and_its_gate_is_not():
+    import transformers
+
+    config = transformers.Qwen3MoeConfig(
+        vocab_size=32, hidden_size=32, intermediate_size=48, moe_intermediate_size=16,
+        num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, head_dim=8,
+        num_experts=4, num_experts_per_tok=2,
+    )  # fmt: skip
+    with torch.device("meta"):
+        model = transformers.Qwen3MoeForCausalLM(config)
+    attention = (32 + 32) + 2 * (32 + 16) + (32 + 32)  # q, k and v, o: inputs + outputs
+    assert trainable_count(model, ("mask_lora",), rank=3) == 2 * 3 * (attention + 4 * 3 * 48)

@@ -346,3 +346,14 @@ def test_a_fraction_is_written_so_that_the_count_is_the_same():
     assert str(Pattern.parse(0.5)) == "0.5"
     assert str(TWO_OF_FOUR) == "2:4"
     assert Fraction(Pattern(Fraction(123456789, 10**9)).decimal()) == Fraction(123456789, 10**9)
+
+
+@given(seed=seeds, count=st.integers(1, 40), levels=st.sampled_from([2, 5, 1000]))
+@settings(max_examples=30)
+def test_selecting_gives_the_mask_of_a_stable_sort(seed, count, levels):
+    generator = torch.Generator().manual_seed(seed)
+    scores = torch.randint(levels, (6, 41), generator=generator).float()
+    keep = select(scores, Pattern(Fraction(count, 41)))
+    order = scores.argsort(dim=1, stable=True)
+    wanted = torch.ones_like(keep).scatter_(1, order[:, :count], False)
+    assert torch.equal(keep, wanted)

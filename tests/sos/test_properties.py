@@ -223,6 +223,26 @@ def test_univariate_quadratic_and_quartic_cross_check():
         assert sos.certify(p).verdict.name != "CERTIFIED_NOT_SOS" or p.degree % 2
 
 
+@settings(max_examples=40)
+@given(
+    drawn=terms,
+    rows=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), max_size=6, unique=True),
+)
+def test_no_first_basis_makes_a_wrong_verdict(drawn, rows):
+    """Whatever an oracle proposes costs time, never truth."""
+    from extremal.sos._search import decide
+
+    p = built(drawn)
+    seed = np.array(rows, dtype=np.int64).reshape(len(rows), 2)
+    found = decide(p, seed_rule=lambda _: seed)
+    plain = sos.certify(p)
+    if found.certificate is not None:
+        checked = found.certificate.check()
+        assert checked.accepted, (str(p), rows, checked.reason)
+    if {found.verdict.name, plain.verdict.name} <= {"CERTIFIED_SOS", *REFUTED}:
+        assert (found.verdict.name in REFUTED) == (plain.verdict.name in REFUTED)
+
+
 def test_a_solver_that_panics_never_becomes_a_verdict(monkeypatch):
     import sys
 

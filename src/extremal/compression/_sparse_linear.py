@@ -167,6 +167,8 @@ def compiled(layer: nn.Module) -> Any:
         CompressionError: torch.compile does not work here; the text says what to do instead.
     """
     twin = copy.deepcopy(layer).requires_grad_(False)
+    # torch counts recompilations over all linear layers together and gives up after eight.
+    torch.compiler.reset()
     made: Any = torch.compile(twin, dynamic=False)
     weight: Any = twin.weight
     try:

@@ -84,6 +84,11 @@ def take_apart(model: nn.Module, leaves: tuple[str, str, str]) -> list[str]:
     return found
 
 
+def has_fused(model: nn.Module) -> bool:
+    """Whether any experts are fused."""
+    return any(_is_fused(m) for m in model.modules())
+
+
 def leaves_in(names: Iterable[str], model: nn.Module) -> tuple[str, str, str] | None:
     """Return the names that files give to gate, up and down, or None where none are kept apart.
 

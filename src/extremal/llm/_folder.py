@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from extremal.lab import sha256_file
+from extremal.training import tensor_table
 
 from ._errors import LLMError
 
@@ -75,7 +76,7 @@ class ModelFolder:
         self.config = self._config()
         self.files = self._files()
         self.tensors: dict[str, Stored] = {}
-        self._open: dict[str, Any] = {}
+        self._first: dict[str, int] = {}  # byte of each tensor in its file
         for file in self.files:
             try:
                 handle = safe_open(self.path / file, framework="pt")
@@ -83,7 +84,6 @@ class ModelFolder:
                 raise LLMError(
                     f"{self.path / file} cannot be read as safetensors ({error}); copy it again."
                 ) from error
-            self._open[file] = handle
             for name in sorted(handle.keys()):  # their own order changes from process to process
                 piece = handle.get_slice(name)
                 if piece.get_dtype() not in _DTYPES:
@@ -92,6 +92,8 @@ class ModelFolder:
                         "cannot be pruned. Give the folder with the full-precision weights."
                     )
                 self.tensors[name] = Stored(file, piece.get_dtype(), tuple(piece.get_shape()))
+            table = tensor_table(self.path / file)
+            self._first |= {name: at for name, (_, _, at) in table.items()}
 
     def _config(self) -> dict[str, Any]:
         file = self.path / "config.json"
@@ -131,9 +133,19 @@ class ModelFolder:
         return files
 
     def read(self, name: str) -> Tensor:
-        """Return a copy of one tensor, read now."""
-        # Without the clone it may share the mapped file: changing it would change later reads.
-        return self._open[self.tensors[name].file].get_tensor(name).clone()
+        """Return one tensor, read now."""
+        # Read, not mapped: the pages of a mapped file stay resident and count as our memory.
+        stored = self.tensors[name]
+        raw = torch.empty(stored.bytes, dtype=torch.uint8)
+        with (self.path / stored.file).open("rb", buffering=0) as file:
+            file.seek(self._first[name])
+            view = memoryview(raw.numpy())
+            while view.nbytes:
+                done = file.readinto(view[: 1 << 30])
+                if not done:
+                    raise LLMError(f"{self.path / stored.file} ends within {name}; copy it again.")
+                view = view[done:]
+        return raw.view(stored.torch_dtype).view(stored.shape)
 
     def sha256(self, name: str) -> str:
         """Return the SHA-256 of a tensor's bytes."""

@@ -5,6 +5,7 @@ layer), "head" (a LoRA on the output layer), one adapter of `_adapters.KINDS` on
 or "full" (every weight, pruned ones held at zero).
 """
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from extremal.pruning import group_parameters
 
 from ._adapters import KINDS
 from ._errors import LLMError
+from ._experts import gates_of, has_fused, take_apart
 
 GROUPS = ("bias", "norm", "head", "full", *KINDS)
 DEFAULT_LR = {
@@ -59,14 +61,21 @@ def trainable_count(model: nn.Module, groups: Sequence[str], *, rank: int = 16) 
         if group in ("bias", "norm"):
             names |= {n: p.numel() for n, p in group_parameters(model, group).items()}
     total = sum(names.values())
-    _, blocks = find_blocks(model)
     if adapter is not None:
-        for module in blocks.modules():
-            weight = getattr(module, "weight", None)
-            if isinstance(weight, Tensor) and weight.dim() == 2:
-                total += rank * weight.shape[1] + weight.shape[0] * (
-                    1 if adapter == "spp" else rank
-                )
+        apart = model
+        if has_fused(model):
+            apart = copy.deepcopy(model).to("meta")
+            take_apart(apart, ("gate_proj", "up_proj", "down_proj"))
+        for block in find_blocks(apart)[1]:
+            gates = gates_of(block)
+            for name, module in block.named_modules():
+                weight = getattr(module, "weight", None)
+                if f"{name}.weight" in gates or not isinstance(weight, Tensor):
+                    continue
+                if weight.dim() == 2:
+                    total += rank * weight.shape[1] + weight.shape[0] * (
+                        1 if adapter == "spp" else rank
+                    )
     if "head" in groups:
         network: Any = model
         total += rank * sum(network.get_output_embeddings().weight.shape)

@@ -16,7 +16,7 @@ from ._polynomial import Polynomial, from_terms
 from ._sumset import Rows, find
 
 SHIPPED = Path(__file__).with_name("scorer")  # of the package, if it holds one
-_THRESHOLD = 0.3  # calibrated on held-out draws: of such candidates about three in ten are needed
+_THRESHOLD = 0.3  # below one half: a surplus monomial costs little, a missing one a stage
 
 
 @dataclass(frozen=True)

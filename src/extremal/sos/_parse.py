@@ -216,7 +216,8 @@ class _Parser:
         if word in {"+", "-"}:  # as in x * -2
             inner = self._power()
             return -inner if word == "-" else inner
-        return self._refuse("the polynomial is cut off" if kind == "end" else f"{word!r}", where)
+        what = "the polynomial is cut off" if kind == "end" else f"{word!r} is out of place"
+        return self._refuse(what, where)
 
 
 def read(source: Any, variables: Sequence[str] | None = None) -> Polynomial:

@@ -8,12 +8,14 @@ Rules: only an exact object makes a CERTIFIED verdict or NEGATIVE. A solver that
 raises says nothing. Infeasibility below K(p) says nothing but "grow".
 """
 
+import dataclasses
 import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 
@@ -325,6 +327,8 @@ def _settle(
 
 
 def _refuted(p: Polynomial, bases: Bases, attempt: _Attempt, log: _Log) -> Result | None:
+    if not _is_whole(attempt.problem, bases):
+        return None  # infeasible on fewer monomials, which proves nothing
     with log.timed("proof"):
         normals = bases.half.normals
         if len(attempt.problem.uncovered):
@@ -333,6 +337,12 @@ def _refuted(p: Polynomial, bases: Bases, attempt: _Attempt, log: _Log) -> Resul
         if found is None and attempt.margin is not None and attempt.margin.upper < 0:
             found = from_dual(attempt.problem, attempt.margin, normals)
     return None if found is None else _not_sos(p, found, log)
+
+
+def _is_whole(problem: GramProblem, bases: Bases) -> bool:
+    """Whether the rows of a problem are exactly K(p)."""
+    whole = bases.consistent
+    return len(whole) == problem.size and bool((find(whole, problem.rows) >= 0).all())
 
 
 def _last(
@@ -391,10 +401,20 @@ def _cascade(
     with log.timed("basis"):
         if small:
             allowed = bases.consistent
-    name = seed_rule if isinstance(seed_rule, str) else "oracle"
+    name: Any = seed_rule if isinstance(seed_rule, str) else "oracle"
     if allowed is not None and len(allowed) <= _SMALL and name != "oracle":
         attempt = _attempt(p, "diagonal", sign_blocks(allowed, support), backend, log)
-        return _last(p, bases, attempt, log, seed, False)
+        found = _last(p, bases, attempt, log, seed, False)
+        if found.verdict is Verdict.NUMERICAL_SOS and not log.over():
+            # On the boundary fewer monomials may leave a face that is easier to hit.
+            first = bases.rows(name, allowed)
+            if len(first) < len(allowed):
+                attempt = _attempt(p, name, sign_blocks(first, support), backend, log)
+                done = _settle(p, attempt, log, seed, search=False)
+                if done is not None:
+                    return done
+            return dataclasses.replace(found, stages=tuple(log.stages), seconds=log.seconds)
+        return found
 
     with log.timed("basis"):
         if isinstance(seed_rule, str):
@@ -442,7 +462,10 @@ def _cascade(
         done = _settle(p, attempt, log, seed, search=False)
         if done is not None:
             return done
-    return _last(p, bases, attempt, log, seed, True)  # the first basis was K(p) already
+    # What is left of the first basis is K(p) already; it may have been tried with more or less.
+    if not _is_whole(attempt.problem, bases):
+        attempt = _attempt(p, "diagonal", sign_blocks(whole, support), backend, log)
+    return _last(p, bases, attempt, log, seed, True)
 
 
 def expansion_schedule(first: int, last: int, growth: float) -> list[int]:

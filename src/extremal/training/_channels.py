@@ -176,6 +176,8 @@ class Slicer:
             members.append(
                 Member(name, side, torch.tensor(item.idxs), torch.tensor(item.root_idxs))
             )
+        place = {name: i for i, name in enumerate(self._modules)}
+        members.sort(key=lambda m: place[m.layer])  # the walk's own order depends on its stack
         return members, blocks
 
     def cut(self, removed: Mapping[str, Sequence[int]]) -> fx.GraphModule:

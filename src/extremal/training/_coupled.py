@@ -12,7 +12,7 @@ from torch import nn
 from extremal import frankwolfe as fw
 
 from ._channels import channel_groups
-from ._loop import LoopConfig
+from ._loop import LoopConfig, region_groups
 
 
 def coupled_sfw(model: nn.Module, loop: LoopConfig, shape: tuple[int, ...]) -> fw.SFW:
@@ -40,7 +40,7 @@ def coupled_sfw(model: nn.Module, loop: LoopConfig, shape: tuple[int, ...]) -> f
         if names:
             taken |= set(names)
             coupled.append({"names": names, "params": [parameters[n] for n in names]})
-    plain = fw.regions_for(model, weights=region)
+    plain = region_groups(model, loop)
     norms = {n: x for g in plain for n, x in zip(g["names"], g["init_norms"], strict=True)}
     groups: list[dict[str, Any]] = [
         {**g, "region": region, "joint": True, "init_norms": [norms[n] for n in g["names"]]}

@@ -33,6 +33,7 @@ from ._modes import modes_kept, threads_used
 from ._randomness import generators, generators_kept, set_generators
 
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
+CONSTRAIN = ("weights", "all")
 OPTIMIZERS = ("sgd", "adamw", "sfw", "muon", "scion")
 _LOOK_EVERY = 50  # steps between looks at the loss on a GPU, where each look waits for it
 _MACHINE = ("device", "threads", "checkpoint_every")  # how a job is run, not what it is
@@ -56,6 +57,10 @@ class LoopConfig:
     """Its width: the radius of the l2 ball of the same diameter over the initial norm."""
     fraction: float = 0.1
     """Share of entries, filters or singular values, for the regions that count them."""
+    constrain: str = "weights"
+    """What lies in regions with sfw: weights (biases and norms are free), or all, as in the
+    compression-aware papers: every tensor; regions of filters and spectra take the convolutions
+    and leave an l2 ball of the same width to the rest."""
     rescale: str = "gradient"
     """Step lengths of sfw: none, diameter, gradient or fast_gradient."""
     dampening: float | None = None
@@ -98,6 +103,7 @@ class LoopConfig:
             (self.checkpoint_every, self.checkpoint_every >= 0, "checkpoint_every", "0 or more"),
             (self.optimizer, self.optimizer in OPTIMIZERS, "optimizer", " or ".join(OPTIMIZERS)),
             (self.precision, self.precision in PRECISIONS, "precision", ", ".join(PRECISIONS)),
+            (self.constrain, self.constrain in CONSTRAIN, "constrain", " or ".join(CONSTRAIN)),
         ):
             if not fine:
                 raise ValueError(f"{name}={value!r} is out of range; choose {rule}.")
@@ -436,10 +442,8 @@ def _over_regions(model: nn.Module, loop: LoopConfig) -> Optimizer:
         return fw.Muon(model, lr=0.0, weight_decay=loop.weight_decay, momentum=loop.momentum)
     if loop.optimizer == "scion":
         return fw.Scion(model, lr=0.0, momentum=loop.momentum, spectral=loop.spectral)
-    region = fw.region_named(loop.region, width=loop.width, fraction=loop.fraction)
-    groups = fw.regions_for(model, weights=region)
     return fw.SFW(
-        groups,
+        region_groups(model, loop),
         lr=0.0,
         momentum=loop.momentum,
         dampening=loop.dampening,
@@ -448,6 +452,26 @@ def _over_regions(model: nn.Module, loop: LoopConfig) -> Optimizer:
         spectral=loop.spectral,
         start="shrink",
     )
+
+
+def region_groups(model: nn.Module, loop: LoopConfig) -> list[dict[str, Any]]:
+    """Parameter groups with the region of each, as `loop` names them."""
+    from extremal import frankwolfe as fw
+
+    region = fw.region_named(loop.region, width=loop.width, fraction=loop.fraction)
+    if loop.constrain == "weights":
+        return fw.regions_for(model, weights=region)
+    ball = fw.L2Ball(width=loop.width)
+    convolutions = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+    kinds = convolutions if any(isinstance(m, convolutions) for m in model.modules()) else nn.Linear
+
+    def rule(name: str, module: nn.Module, p: Tensor) -> fw.Region:
+        del name
+        if not region.matrix:
+            return region
+        return region if isinstance(module, kinds) and p.ndim > 1 else ball
+
+    return fw.regions_for(model, rule)
 
 
 def _finite(recent: Sequence[Tensor], done: int, rates: Sequence[float]) -> list[float]:
