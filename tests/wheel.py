@@ -18,7 +18,7 @@ FIRST = {  # a short answer of each area
     "flows": ["flows", "nash", "braess", "--out", "run"],
     "frankwolfe": ["frankwolfe", "minimize", "breast-cancer", "--region", "l1", "--radius", "5",
                    "--gap", "1e-6", "--out", "run"],
-    "interpret": None,
+    "interpret": ["interpret", "certify", "--k", "3", "--samples", "300", "--out", "run"],
     "llm": None,
     "pruning": None,
     "sos": ["sos", "certify", "x^4-2*x^2+1", "--out", "run"],
