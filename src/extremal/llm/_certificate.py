@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -64,7 +65,7 @@ def write_model_certificate(
     for layer in layers:
         weight = made.read(layer.tensor)
         columns = weight.shape[1]
-        kept = sum(int(byte).bit_count() for byte in masks[layer.tensor].flatten().tolist())
+        kept = int(np.unpackbits(masks[layer.tensor].numpy()).sum(dtype=np.int64))
         claimed.append(
             {
                 "name": layer.tensor,
