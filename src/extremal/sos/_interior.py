@@ -426,7 +426,7 @@ def moment_form(
 
     Cost: an iteration multiplies rows^4 numbers in BLAS and factors one matrix of the sums.
     """
-    ops = _Moment(problem, face)
+    ops: Any = _Moment(problem, face)
     n = problem.size if face is None else face.shape[1]
     if n == 0:
         return _nothing(problem, "moment")

@@ -10,6 +10,7 @@ lambda, and for a fixed lambda the largest t with every Gram matrix minus t I se
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 from scipy import sparse
@@ -129,7 +130,7 @@ def solve_localised(problem: Localised, bound: bool, stop: Stop) -> Solved:
     Raises:
         numpy.linalg.LinAlgError: The solver broke down at once.
     """
-    system = _System(problem, bound)
+    system: Any = _System(problem, bound)
     n = problem.size
     y, _, x, lower, upper, _, trouble = run(
         system, system.start.copy(), np.eye(n), np.eye(n), stop, 100

@@ -417,7 +417,7 @@ def _cascade(
 
     with log.timed("basis"):
         if isinstance(seed_rule, str):
-            first = bases.rows(seed_rule, allowed)
+            first = bases.rows(cast("Name", seed_rule), allowed)
         else:
             chosen = seed_rule(p)
             if allowed is not None:
