@@ -62,7 +62,7 @@ def main(options: Options) -> None:
     for k in options.colors:
         begun = time.perf_counter()
         if k <= 4:
-            record(options, k, "tortoises", coloring.croft(k, arc=10), begun)
+            record(options, k, "tortoises", coloring.croft(k, arc=24), begun)
             continue
         problem = Problem.plane(k, free_color=True)
         deadline = time.monotonic() + options.seconds

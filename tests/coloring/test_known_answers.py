@@ -174,7 +174,7 @@ def test_largest_independent_sets_of_a_torus(lattice, n, size):
 @pytest.mark.parametrize(("lattice", "size"), [(((2, 0), (0, 2)), 21), (((2, 0), (1, "7/4")), 22)])
 def test_largest_independent_sets_of_a_finer_torus(lattice, size):
     pytest.importorskip("ortools")
-    found, proved = coloring.independent_set(lattice, 12, seconds=280)
+    found, proved = coloring.independent_set(lattice, 12, seconds=280.0)
     assert proved
     assert int((found.cells == 0).sum()) == size
 

@@ -116,7 +116,7 @@ def test_exact_repair_gives_a_bound():
     start = Colouring(free.lattice, np.where(free.cells == 6, 7, free.cells), 7, free=True)
     problem = Problem.plane(7, free_color=True)
     start = coloring.fill(start, problem, 0)
-    best = coloring.recolour(start, problem, band=1, seconds=30)
+    best = coloring.recolour(start, problem, band=1, seconds=30.0)
     assert coloring.screen(best.colouring, problem) is None
     assert best.colouring.free_density < start.free_density
     assert best.bound <= best.uncoloured

@@ -123,6 +123,8 @@ def test_masks_are_exact_nested_and_idempotent():
         operator = Unstructured(model, macs)
         masks[ratio] = operator.masks(ratio)
         assert masks[ratio].pruned == round(ratio * masks[ratio].size)
+        chosen = pruning.select(operator.weights, ratio)
+        assert all(torch.equal(masks[ratio][n], chosen[n]) for n in chosen)
     assert masks[0.9].within(masks[0.6])
     assert masks[0.6].within(masks[0.3])
     cut = operator.at(0.9)
@@ -205,6 +207,7 @@ def test_nothing_to_cut_is_an_error():
         ({"ratio": 0.5, "criterion": "size"}, "criterion='size'"),
         ({"ratio": 0.5, "rule": "x"}, "rule='x'"),
         ({"ratio": 0.5, "multiple": 0}, "multiple=0"),
+        ({"ratio": 0.5, "scope": "lamp"}, "scope='lamp' is unknown for filters"),
         ({"ratio": 0.5, "recalibrate": 2.0}, "recalibrate=2.0"),
         ({"ratio": 0.5, "criterion": "taylor"}, "'taylor' needs training data"),
         ({"ratio": 0.5, "shape": (0,)}, "below 1"),

@@ -10,7 +10,7 @@ from torch import nn
 pytest.importorskip("torch_pruning")
 pytest.importorskip("sklearn")
 
-from extremal import cli, compression, training, verify
+from extremal import cli, compression, pruning, training, verify
 
 
 @pytest.fixture(scope="module")
@@ -109,6 +109,17 @@ def test_export_says_what_is_left(dense, tmp_path):
     (scores,) = session.run(None, {"input": x.numpy()})
     with torch.no_grad():
         torch.testing.assert_close(torch.from_numpy(scores), loaded(x), atol=1e-4, rtol=1e-4)
+
+
+def test_a_pruned_run_goes_on(dense, tmp_path):
+    pruned = pruning.prune(dense, sparsity=0.8, epochs=1, threads=1, out=tmp_path / "p80")
+    for source in (pruned, tmp_path / "p80"):
+        data = dense.data if source is pruned else None
+        again = compression.compress(source, data, kind="unstructured", ratio=0.9)
+        assert again.before["nonzero"] < 0.25 * again.before["parameters"]
+        assert again.after["nonzero"] < again.before["nonzero"]
+    with pytest.raises(compression.CompressionError, match="changes no number"):
+        compression.compress(pruned, dense.data, kind="unstructured", ratio=0.5)
 
 
 @pytest.mark.slow

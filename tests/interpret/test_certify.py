@@ -315,6 +315,13 @@ def test_run_folder_report_and_shell(tmp_path, capsys):
     assert capsys.readouterr().err.count("\n") == 1
 
 
+def test_the_picture_over_k_and_gamma():
+    drawn = interpret.sweep_picture([(2, 2.0, 0.8, 0.2), (6, 2.0, 0.97, 0.65), (2, 0.0, 0.5, 0.1)])
+    assert drawn.data.startswith(b"<?xml")
+    with pytest.raises(ValueError, match="no point"):
+        interpret.sweep_picture([])
+
+
 def test_an_audit_needs_no_torch():
     code = (
         "import sys\n"

@@ -218,6 +218,13 @@ def test_explain_decides_or_abstains(tmp_path):
         interpret.explain(game, np.zeros(3, int))
 
 
+def test_a_run_without_one_of_its_columns():
+    game = train(config=interpret.TrainConfig(data="monks", k=2, epochs=2, pretrain=1))
+    found = interpret.certify(game, hide=("jacket",), attacks=("replay",), confidence=0.5)
+    masks = np.unpackbits(found.arrays["merlin_mask"], axis=-1)
+    assert not masks[:, 4].any()
+
+
 def test_attributions_fw_rde_and_eval_x():
     task = interpret.load_task(data="digits", **DIGITS)
     whole = interpret.whole_row_network(task, epochs=3)

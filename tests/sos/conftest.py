@@ -1,6 +1,9 @@
-"""Without the solver's packages there is nothing to test here."""
+"""Without the exact packages there is nothing to test here."""
 
 import pytest
 
-pytest.importorskip("gmpy2")
-pytest.importorskip("flint")
+
+@pytest.fixture(scope="session", autouse=True)
+def _needed():
+    pytest.importorskip("gmpy2")
+    pytest.importorskip("flint")

@@ -7,6 +7,7 @@ too: they offer a smaller cell to search in.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -49,7 +50,7 @@ def correlations(
     import scipy.fft
 
     shape = grid.shape[:-1]
-    size = [scipy.fft.next_fast_len(2 * n) for n in shape]
+    size: list[Any] = [scipy.fft.next_fast_len(2 * n) for n in shape]
     axes = tuple(range(len(shape)))
     image = rfftn(grid, size, axes=axes)
     ones = rfftn(np.ones(shape), size)

@@ -155,7 +155,7 @@ def _loop(label: Int[np.ndarray, "a b"], number: int, home: Place) -> list[Place
 def _is_node(label: Int[np.ndarray, "a b"], corner: Place) -> bool:
     n0, n1 = label.shape
     i, j = corner
-    four = [label[(i - a) % n0, (j - b) % n1] for a, b in ((1, 1), (1, 0), (0, 0), (0, 1))]
+    four = [int(label[(i - a) % n0, (j - b) % n1]) for a, b in ((1, 1), (1, 0), (0, 0), (0, 1))]
     changes = sum(four[k] != four[k - 1] for k in range(4))
     return changes >= 3
 

@@ -43,14 +43,17 @@ class Operator(Protocol):
 def applied(model: nn.Module, cut: Cut) -> Generator[nn.Module]:
     """Give the model the values of a cut for a while; parameters and buffers come back after."""
     tensors = model.state_dict()  # shares memory with the model
-    before = {name: tensor.clone() for name, tensor in tensors.items()}
+    touched = {*cut.values, *(name for name, _ in model.named_buffers())}
+    before = {name: tensor.clone() for name, tensor in tensors.items() if name in touched}
     try:
         with torch.no_grad():
             for name, value in cut.values.items():
                 tensors[name].copy_(value)
         yield model
     finally:
-        model.load_state_dict(before)
+        with torch.no_grad():
+            for name, tensor in before.items():
+                tensors[name].copy_(tensor)
 
 
 def changed(model: nn.Module, cut: Cut) -> bool:

@@ -9,7 +9,7 @@ from torch.nn.functional import cross_entropy
 from extremal import training
 from extremal.training import Data
 
-from ._config import OperatorConfig
+from ._config import OperatorConfig, SweepConfig
 from ._cut import Operator
 from ._filters import Filters
 from ._low_rank import LowRank
@@ -34,7 +34,10 @@ def operator_of(kind: str, start: Start, config: OperatorConfig) -> Operator:
         return LowRank(
             start.model, start.macs, rule=config.rule, balanced=config.balanced, **chosen
         )
-    scope = config.scope if config.scope in ("layer", "global") else "layer"
+    scope = config.scope or "layer"
+    shared = isinstance(config, SweepConfig) and "unstructured" in config.kinds
+    if shared and scope not in ("layer", "global"):
+        scope = "layer"  # a selector, which speaks to the kind unstructured of the same sweep
     return Filters(
         start.model,
         start.macs,

@@ -116,6 +116,8 @@ def sliced_failure(
     """Return the sliced network, or why there is none."""
     try:
         made = Slicer(twin, shape).cut(removed)
+        with torch.no_grad():
+            made.forward(inputs)  # calling the module itself would print what fails
         gap = _gap(made, twin, inputs)
     except TrainingError as error:
         return str(error)

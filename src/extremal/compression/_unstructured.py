@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+import torch
 from torch import Tensor, nn
 
 from extremal import pruning
@@ -28,14 +29,31 @@ class Unstructured:
         self.macs = macs
         self.selector = {"global": "global", "layer": "uniform"}.get(scope, scope)
         self.weights = pruning.prunable_weights(model, tuple(include), tuple(exclude))
-        self.parameters = sum(p.numel() for p in model.parameters())
+        self._ranks: dict[str, Tensor] = {}
 
     def masks(self, ratio: float) -> pruning.Masks:
-        """Return the masks at a ratio, by exact counts."""
-        # A radix select: no sort at all, so there is none to share between the ratios.
-        return pruning.select(
-            self.weights, check_ratio(ratio), self.selector, on_layer_collapse="allow", skip=True
-        )
+        """Return the masks at a ratio, by exact counts; those of `pruning.select`."""
+        check_ratio(ratio)
+        if self.selector != "global":
+            return pruning.select(
+                self.weights, ratio, self.selector, on_layer_collapse="allow", skip=True
+            )
+        if not self._ranks:
+            self._ranks = self._ranked()
+        count = pruning.pruned_count(ratio, sum(r.numel() for r in self._ranks.values()))
+        return pruning.Masks({name: rank >= count for name, rank in self._ranks.items()})
+
+    def _ranked(self) -> dict[str, Tensor]:
+        """The place of each weight in the order in which they go; sorted once for all ratios."""
+        pruning.select(self.weights, 0.0)  # refuses weights that have no order
+        flat = torch.cat([w.detach().abs().flatten() for w in self.weights.values()])
+        places = torch.empty(len(flat), dtype=torch.int32)
+        places[flat.argsort(stable=True)] = torch.arange(len(flat), dtype=torch.int32)
+        parts = places.split([w.numel() for w in self.weights.values()])
+        return {
+            name: part.reshape(w.shape)
+            for (name, w), part in zip(self.weights.items(), parts, strict=True)
+        }
 
     def at(self, ratio: float) -> Cut:
         """Zero the share `ratio` of the weights."""

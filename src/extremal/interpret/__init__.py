@@ -18,6 +18,7 @@ from ._errors import InterpretError, OverBudget, OverlapWarning, TooFewSamples
 from ._explainers import Explainer, Rules, Shown, top_k
 from ._games import Game, cube, fish_and_fruit, with_replay
 from ._limits import hoeffding, lower_limit, upper_limit
+from ._pictures import sweep_picture
 from ._result import Audit
 from ._task import Rows, Task, Unit, bin_columns, make_task
 
@@ -107,6 +108,7 @@ __all__ = [
     "merlin_loss",
     "morgana_loss",
     "one_sided_losses",
+    "sweep_picture",
     "top_k",
     "train",
     "upper_limit",

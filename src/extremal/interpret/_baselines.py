@@ -67,8 +67,8 @@ def attribution(net: ArthurNet, task: Task, how: str, k: int, seed: int = 0) -> 
             parts.append(units.index_add_(1, expand, total.detach()).numpy())
         return np.concatenate(parts) if parts else np.zeros((0, task.d))
 
-    explain = top_k(values, k, seed, task)
-    explain.name = how  # pyright: ignore[reportFunctionMemberAccess]
+    explain: Any = top_k(values, k, seed, task)
+    explain.name = how
     return explain
 
 

@@ -48,7 +48,7 @@ def main_bound(e_c: Number, e_s: Number, kappa: Number, alpha: Number, imbalance
     below = 1 - e_c + weight / imbalance
     if below == 0:
         return zero  # Arthur is never convinced, so nothing is shown
-    return cast("Number", max(zero, 1 - e_c - weight / below))
+    return max(zero, 1 - e_c - weight / below)
 
 
 def class_term(e_c: Number, e_s: Number, kappa: Number, alpha: Number, share: Number) -> Number:
@@ -62,7 +62,7 @@ def class_term(e_c: Number, e_s: Number, kappa: Number, alpha: Number, share: Nu
     below = share * (1 - e_c) + weight
     if below == 0:
         return zero
-    return cast("Number", max(zero, 1 - e_c - weight / below))
+    return max(zero, 1 - e_c - weight / below)
 
 
 def class_bound(

@@ -106,7 +106,7 @@ def certify(
         data: A task, or the name of one (the `data` option); by default the run's.
         config: All options at once; or give any of its fields as keywords.
         out: Run folder for certificate, report and pictures; of a run by default the run itself.
-        resume: Return the finished audit in `out`.
+        resume: Audit again into `out`, where the options are the same: the same result.
         force: Replace the audit in `out`.
         reader: Reads masked rows independently of Arthur; by default naive Bayes.
         **options: Fields of `CertifyConfig`; they replace those of `config`.
@@ -131,22 +131,26 @@ def certify(
     at most k units, networks cost a forward pass a question.
     """
     if isinstance(data, str):
-        options["data"], data = data, None
+        options["data"] = data
     if isinstance(explainer, str):
         options["explainer"], explainer = explainer, None
     settings = resolve(CertifyConfig, config, options)
     begun = time.perf_counter()
     run: Any = None
+    task = None if isinstance(data, str) else data
     if isinstance(arthur, (str, Path)) or type(arthur).__name__ == "Trained":
         require("torch", "interpret")
         from ._trained import Trained, load_trained
 
         run = arthur if isinstance(arthur, Trained) else load_trained(Path(str(arthur)))
-        if data is None:
+        if task is None:
             _refuse_data_options(settings)
-            data = run.task
-    task = data if data is not None else load_task(_data_of(settings))
-    if settings.hide and (data is not None):
+            task = run.task
+    if run is not None and out is None:
+        _refuse_second(run, resume or force)
+    given = task is not None
+    task = task if task is not None else load_task(_data_of(settings))
+    if settings.hide and given:
         task = task.hide(*settings.hide)
     if settings.labels is not None:
         task = task.relabelled(imported(settings.labels, "black box"))
@@ -199,7 +203,7 @@ def _players(
     if name == "merlin":
         if run is None:
             raise ValueError("explainer=merlin is a run's own; name the run, or use rules.")
-        return judge, run.merlin, f"{who}, explained by its Merlin ({run.config.prover})"
+        return judge, run.merlin.on(task), f"{who}, explained by its Merlin ({run.config.prover})"
     if name == "rules":
         shows: Explainer = Rules(task, k, settings.support, settings.avoid, tables)
         return judge, shows, f"{who}, explained by rules on at most {k} columns"
@@ -241,6 +245,13 @@ def _refuse_data_options(settings: CertifyConfig) -> None:
         )
 
 
+def _refuse_second(run: Any, again: bool) -> None:
+    if run.path is not None and (Path(run.path) / "certificate.json").exists() and not again:
+        raise InterpretError(
+            f"{run.path} has been certified already; replace that with --force, or choose --out."
+        )
+
+
 def _save(
     found: Audit, settings: CertifyConfig, out: str | Path | None, parent: Any, *,
     resume: bool, force: bool,
@@ -249,12 +260,7 @@ def _save(
     if out is None:
         if parent.path is None:
             return found
-        folder = Path(parent.path)
-        if (folder / "certificate.json").exists() and not (force or resume):
-            raise InterpretError(
-                f"{folder} has been certified already; replace that with --force, or choose --out."
-            )
-        return write_audit(Run.open(folder), found)
+        return write_audit(Run.open(parent.path), found)
     identity = {**to_plain(settings), "subject": found.subject, "task": found.task.fingerprint}
     with Run.create(
         out, kind="interpret/certify", config=identity, resume=resume, force=force

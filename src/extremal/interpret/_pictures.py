@@ -1,5 +1,6 @@
 """Pictures of an audit: masks, rates under each attack, and the bound against its assumptions."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -55,6 +56,42 @@ def assumptions_picture(found: Audit) -> Picture:
     axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1))
     return Picture(
         figure_bytes(figure), "The bound under other assumptions, beside the precision measured."
+    )
+
+
+def sweep_picture(points: Sequence[tuple[int, float, float, float]]) -> Picture:
+    """Draw measured precision and its bound over k, a colour for each gamma.
+
+    Args:
+        points: (k, gamma, precision, bound) of audited games, in any order.
+
+    Returns:
+        The picture, as SVG.
+
+    Raises:
+        ValueError: There is no point.
+    """
+    if not points:
+        raise ValueError("there is no point to draw; audit a game first.")
+    figure, axes = new_figure(6.0, 3.4)
+    for i, gamma in enumerate(sorted({p[1] for p in points})):
+        line = sorted(p for p in points if p[1] == gamma)
+        colour = PALETTE[i % len(PALETTE)]
+        at = [p[0] for p in line]
+        axes.plot(
+            at, [p[2] for p in line], marker="o", color=colour, label=f"precision, gamma {gamma:g}"
+        )
+        axes.plot(
+            at, [p[3] for p in line], marker="s", color=colour, linestyle="--",
+            label=f"bound, gamma {gamma:g}",
+        )  # fmt: skip
+    axes.set_ylim(-0.02, 1.02)
+    axes.set_xticks(sorted({p[0] for p in points}))
+    axes.set_xlabel("units shown, k")
+    axes.set_ylabel("average precision")
+    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1))
+    return Picture(
+        figure_bytes(figure), "Measured precision (solid) and its certified bound (dashed) over k."
     )
 
 

@@ -77,7 +77,7 @@ class Audit:
         fooled, labels = self.arrays["fooled_by"], self.arrays["labels"]
         out: dict[str, list[float]] = {}
         for bit, name in enumerate(self.numbers["attacks"]):
-            hit = ((fooled >> bit) & 1).any(1)
+            hit: Any = ((fooled >> bit) & 1).any(1)
             out[name] = [1 - float(hit[labels == c].mean()) for c in range(len(self.numbers["n"]))]
         return out
 

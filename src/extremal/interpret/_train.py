@@ -272,7 +272,7 @@ def _game(c: TrainConfig, task: Task, run: Run | None) -> Trained:
     with progress(total, "game") as bar:
         bar.count = start
         for epoch in range(start, total):
-            entry = {"epoch": epoch, **_epoch(table, epoch)}
+            entry: dict[str, Any] = {"epoch": epoch, **_epoch(table, epoch)}
             history.append(entry)
             if run is not None:
                 _store(run, table, epoch + 1, history)

@@ -88,6 +88,10 @@ class MerlinNet:
         self.config, self.task, self.arthur, self.net = config, task, arthur, net
         self.name = f"its Merlin ({config.prover})"
 
+    def on(self, task: Task) -> "MerlinNet":
+        """Return the same Merlin on a task that hides other units."""
+        return MerlinNet(self.config, task, self.arthur, self.net)
+
     def __call__(
         self, codes: Int[np.ndarray, "n d"], labels: Int[np.ndarray, " n"]
     ) -> Bool[np.ndarray, "n d"]:

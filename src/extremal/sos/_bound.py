@@ -6,7 +6,7 @@ With constraints (Putinar): p - lambda = s_0 + sum of s_i g_i, so p >= lambda wh
 import dataclasses
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -360,6 +360,20 @@ def _upper(
     return best if best is not None else (None, None)
 
 
+def _parts_of(
+    f: Callable[[np.ndarray], tuple[float, np.ndarray]], scale: float
+) -> tuple[Callable[[np.ndarray], float], Callable[[np.ndarray], np.ndarray]]:
+    """Value and gradient as two functions."""
+
+    def value(x: np.ndarray) -> float:
+        return f(x)[0] / scale
+
+    def gradient(x: np.ndarray) -> np.ndarray:
+        return f(x)[1] / scale
+
+    return value, gradient
+
+
 def _within(
     p: Polynomial, constraints: list[Polynomial], around: list[np.ndarray]
 ) -> list[np.ndarray]:
@@ -368,16 +382,17 @@ def _within(
 
     f = evaluator(p)
     scale = float(np.abs(p.floats).max(initial=1.0))
-    rules = [
-        {"type": "ineq", "fun": lambda x, g=g: g(x)[0], "jac": lambda x, g=g: g(x)[1]}
-        for g in map(evaluator, constraints)
-    ]
+    rules: list[Any] = []
+    for g in map(evaluator, constraints):
+        value, gradient = _parts_of(g, 1.0)
+        rules.append({"type": "ineq", "fun": value, "jac": gradient})
+    value, gradient = _parts_of(f, scale)
     out: list[np.ndarray] = []
     for x in around:
         with np.errstate(all="ignore"), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it warns of clipped steps
             found = optimize.minimize(
-                lambda y: f(y)[0] / scale, x, jac=lambda y: f(y)[1] / scale,
+                value, x, jac=gradient,
                 constraints=rules, method="SLSQP", options={"maxiter": 60},
             )  # fmt: skip
         if np.isfinite(found.x).all():

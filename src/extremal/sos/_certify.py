@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from extremal.lab import (
     Picture,
@@ -190,7 +190,7 @@ def solve(p: Polynomial, settings: CertifyConfig) -> Result:
         basis: Name = settings.basis
         result = decide(p, basis=basis, **common)
     elif settings.oracle in {"even-support", "lp-vertices"}:
-        result = decide(p, seed_rule=settings.oracle, **common)
+        result = decide(p, seed_rule=cast("Name", settings.oracle), **common)
     else:
         from ._oracle import load_oracle
 

@@ -89,7 +89,7 @@ def graph(p: Polynomial, rows: Rows, support_only: bool = False) -> Graph:
     a, b, t, scarce = a[~diagonal], b[~diagonal], t[~diagonal], scarce[~diagonal]
     head, tail = np.concatenate([a, b]), np.concatenate([b, a])
     t, scarce = np.concatenate([t, t]), np.concatenate([scarce, scarce])
-    even = ~(support % 2).any(axis=1)
+    even = np.asarray(~(support % 2).any(axis=1))
     degree = max(1, p.degree)
     has = own >= 0
     count = np.bincount(head, minlength=n)

@@ -15,13 +15,14 @@ Source: Helmberg, Rendl, Vanderbei, Wolkowicz 1996; Kojima, Shindoh, Hara 1997 (
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from scipy import linalg, sparse
 
 from ._problem import GramProblem, Matrix, Vector
 
+_LAPACK: Any = linalg.lapack  # its functions are made at run time
 _BACK = 0.98  # how far a step goes towards the boundary
 _LARGE = 60  # rows from which step lengths come from bisection, not from eigenvalues
 _BISECTIONS = 20
@@ -160,6 +161,7 @@ class _Moment:
 
     def __init__(self, problem: GramProblem, face: Matrix | None) -> None:
         self.problem, self.face = problem, face
+        self.h: Vector | None
         p = problem.pairs
         n, m = problem.size, len(p.sums)
         off = p.a != p.b
@@ -169,11 +171,12 @@ class _Moment:
         self.size = n
         self.b = -problem.floats
         identity = np.eye(n) if face is None else face @ face.T
-        self.h = self.a_ @ identity.ravel()
+        h: Vector = self.a_ @ identity.ravel()
+        self.h = h
         diagonal = ~off
         y = np.zeros(m)
         y[p.s[diagonal]] = 1.0  # M(y) is the identity where squares are not hit otherwise
-        self.start = y / (self.h @ y)
+        self.start = y / (h @ y)
 
     def _in_face(self, m: Matrix) -> Matrix:
         return m if self.face is None else self.face.T @ m @ self.face
@@ -195,7 +198,7 @@ class _Moment:
 
 def schur_of(a: sparse.csr_array, x: Matrix, z: Matrix) -> Matrix:
     """Return <A_s, X A_t Z> for all rows s, t of a matrix whose rows are symmetric matrices."""
-    n, m = len(x), a.shape[0]
+    n, m = len(x), len(a.indptr) - 1
     out = np.empty((m, m))
     first, second = a.indices // n, a.indices % n
     for s in range(m):
@@ -239,14 +242,18 @@ def _solve(h: Matrix) -> Callable[[Vector], Vector]:
             )
         except linalg.LinAlgError:
             continue
-        return lambda r: linalg.cho_solve(factor, r, check_finite=False)
+
+        def solve(r: Vector, factor: Any = factor) -> Vector:
+            return linalg.cho_solve(factor, r, check_finite=False)
+
+        return solve
     raise linalg.LinAlgError("the Schur matrix is not positive definite")
 
 
 def _inverse_factor(m: Matrix) -> Matrix:
     """Return W with W m W' = I, lower triangular; raises LinAlgError outside the cone."""
     factor = np.linalg.cholesky(m)
-    inverse, trouble = linalg.lapack.dtrtri(factor, lower=1)
+    inverse, trouble = _LAPACK.dtrtri(factor, lower=1)
     if trouble:
         raise np.linalg.LinAlgError("a factor is singular")
     return np.tril(inverse)
@@ -275,7 +282,7 @@ def _longest(m: Matrix, inverse: Matrix | None, d: Matrix) -> float:
 
 
 def _is_definite(m: Matrix) -> bool:
-    return linalg.lapack.dpotrf(m, lower=1, clean=0)[1] == 0
+    return _LAPACK.dpotrf(m, lower=1, clean=0)[1] == 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,14 +81,15 @@ class _System:
         c = np.zeros(len(distinct))
         c[number[count:-1]] = problem.p.floats / self.scale
         self.b = -c
+        h: Vector = np.zeros(len(distinct))
         if bound:
-            self.h = np.zeros(len(distinct))
-            self.h[number[-1]] = 1.0
+            h[number[-1]] = 1.0
         else:
-            self.h = self.a_ @ np.eye(n).ravel()
+            h = self.a_ @ np.eye(n).ravel()
+        self.h: Vector | None = h
         even = ~(distinct % 2).any(axis=1)
         start = np.where(even, 1.0 / np.prod(distinct + 1.0, axis=1), 0.0)
-        level = float(self.h @ start)
+        level = float(h @ start)
         self.start: Vector = start / level if abs(level) > 1e-9 else start
 
     def along(self, d: Vector) -> Matrix:

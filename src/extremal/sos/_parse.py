@@ -123,6 +123,7 @@ class _Parser:
             found = _TOKEN.match(text, at)
             if found is None:
                 self._refuse(f"{text[at:].strip()[:10]!r} is not understood", at)
+                break
             kind = ("number", "name", "sign")[(found.lastindex or 1) - 1]
             self.tokens.append((kind, found.group(found.lastindex or 0), found.start()))
             at = found.end()

@@ -1,5 +1,7 @@
 """Pictures: what squares may use, and the Gram matrix that they do."""
 
+from typing import Any
+
 import numpy as np
 
 from extremal.lab import PALETTE, Picture, figure_bytes, new_figure
@@ -58,8 +60,9 @@ def _polygon(result: Result) -> Picture:
         )  # fmt: skip
     axes.set_xlabel(f"exponent of {p.variables[0]}")
     axes.set_ylabel(f"exponent of {p.variables[1]}")
-    axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.yaxis.get_major_locator().set_params(integer=True)
+    for axis in (axes.xaxis, axes.yaxis):
+        locator: Any = axis.get_major_locator()
+        locator.set_params(integer=True)
     axes.margins(0.08)
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
     return Picture(

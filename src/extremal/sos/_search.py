@@ -11,11 +11,11 @@ raises says nothing. Infeasibility below K(p) says nothing but "grow".
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any
+from typing import cast
 
 import numpy as np
 
@@ -65,10 +65,9 @@ class _Log:
     stages: list[Stage] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
-    inside: list[str] = field(default_factory=list)
 
     @contextmanager
-    def timed(self, part: str) -> Iterator[None]:
+    def timed(self, part: str) -> Generator[None]:
         begun = time.perf_counter()
         try:
             yield
@@ -401,13 +400,13 @@ def _cascade(
     with log.timed("basis"):
         if small:
             allowed = bases.consistent
-    name: Any = seed_rule if isinstance(seed_rule, str) else "oracle"
+    name = seed_rule if isinstance(seed_rule, str) else "oracle"
     if allowed is not None and len(allowed) <= _SMALL and name != "oracle":
         attempt = _attempt(p, "diagonal", sign_blocks(allowed, support), backend, log)
         found = _last(p, bases, attempt, log, seed, False)
         if found.verdict is Verdict.NUMERICAL_SOS and not log.over():
             # On the boundary fewer monomials may leave a face that is easier to hit.
-            first = bases.rows(name, allowed)
+            first = bases.rows(cast("Name", name), allowed)
             if len(first) < len(allowed):
                 attempt = _attempt(p, name, sign_blocks(first, support), backend, log)
                 done = _settle(p, attempt, log, seed, search=False)

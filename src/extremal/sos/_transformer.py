@@ -11,6 +11,7 @@ in training are seen in use, and decoding reads the whole prefix again (no cache
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -50,7 +51,11 @@ class Transformer(nn.Module):
         self.exponents = nn.Parameter(torch.randn(n, shape.exponent + 1, d) / math.sqrt(d))
         self.operators = nn.Parameter(torch.randn(3, d) / math.sqrt(d))
         self.place = nn.Embedding(shape.positions, d)
-        block = {"nhead": shape.heads, "dim_feedforward": shape.inner, "batch_first": True}
+        block: dict[str, Any] = {
+            "nhead": shape.heads,
+            "dim_feedforward": shape.inner,
+            "batch_first": True,
+        }
         self.encoder = nn.TransformerEncoder(
             nn.TransformerEncoderLayer(d, dropout=0.0, **block),
             shape.encoder,

@@ -241,7 +241,7 @@ def _far_away(p: Polynomial, seed: int) -> Point | None:
     support = p.support
     n = support.shape[1]
     c = p.floats
-    odd = (support % 2).any(axis=1)
+    odd = np.asarray((support % 2).any(axis=1))
     bad = np.flatnonzero(odd | (c < 0))
     if not len(bad):
         return None

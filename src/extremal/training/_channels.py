@@ -119,7 +119,9 @@ class Slicer:
         self._names = {module: name for name, module in self._modules.items()}
         try:
             self._graph = tp.DependencyGraph().build_dependency(
-                made, example_inputs=torch.randn(1, *shape, device=device_of(made))
+                made,
+                # A tuple: of a bare tensor torch-pruning would first try the rows as arguments.
+                example_inputs=(torch.randn(1, *shape, device=device_of(made)),),
             )
             self.groups = tuple(self._all_groups())
         except Exception as error:

@@ -11,14 +11,15 @@ tiles over a point is the same almost everywhere, and it is the sum of the areas
 of a period. That number must be 1.
 Distances: two closed tiles, connected, have exactly the distances from their least to their largest
 one. The largest is between vertices; the least of tiles that do not overlap is between a vertex and
-a side. All of it is decided in fractions.
+a side. All of it is decided in
+integers and fractions.
 """
 
 from collections import Counter
 from fractions import Fraction
 from hashlib import sha256
 from itertools import product
-from math import isqrt
+from math import isqrt, lcm
 from pathlib import Path
 from typing import Any, cast
 
@@ -31,7 +32,8 @@ CLAIM = ("dim", "colors", "free", "rules", "rest", "free_density", "coloring_sha
 WITNESS = ("lattice", "tiles")
 MAX_VERTICES = 100_000
 
-Point = tuple[Fraction, Fraction]
+Exact = tuple[Fraction, Fraction]
+Point = tuple[int, int]  # multiplied by the common denominator of everything
 Polygon = tuple[Point, ...]
 Tile = tuple[int, Polygon]
 
@@ -50,8 +52,14 @@ def check(claim: dict[str, Any], witness: dict[str, Any], folder: Path) -> list[
         )
     if fields.text(claim, "coloring_sha256") != digest(witness):
         raise Rejected("the witness has another SHA-256 than the claim says.")
-    lattice = _lattice(fields.items(witness, "lattice"))
-    tiles = _tiles(fields.items(witness, "tiles"), colors + claim["free"])
+    rows = _lattice(fields.items(witness, "lattice"))
+    exact = _tiles(fields.items(witness, "tiles"), colors + claim["free"])
+    numbers = [x for _, polygon in exact for v in polygon for x in v] + [x for r in rows for x in r]
+    scale = lcm(*(x.denominator for x in numbers))
+    lattice = _scaled(rows[0], scale), _scaled(rows[1], scale)
+    if _cross(*lattice) == 0:
+        raise Rejected("the lattice is singular.")
+    tiles = [(c, tuple(_scaled(v, scale) for v in polygon)) for c, polygon in exact]
     period = abs(_cross(*lattice))
     for number, (_, polygon) in enumerate(tiles):
         _simple(polygon, number)
@@ -71,7 +79,7 @@ def check(claim: dict[str, Any], witness: dict[str, Any], folder: Path) -> list[
     rules = fields.items(claim, "rules")
     if not rules:
         raise Rejected("there is no rule, so nothing is claimed.")
-    said += [_rule(rule, colors, tiles, lattice) for rule in rules]
+    said += [_rule(rule, colors, tiles, lattice, scale) for rule in rules]
     said.append(f"{len(tiles)} tiles and their translates cover the plane" if not rest else
                 f"{len(tiles)} convex tiles and their translates do not overlap")  # fmt: skip
     if claim["free"]:
@@ -84,24 +92,25 @@ def digest(witness: dict[str, Any]) -> str:
     return sha256(f"{witness.get('lattice')}|{witness.get('tiles')}".encode()).hexdigest()
 
 
-def _lattice(rows: list[Any]) -> tuple[Point, Point]:
+def _scaled(p: Exact, scale: int) -> Point:
+    return int(p[0] * scale), int(p[1] * scale)
+
+
+def _lattice(rows: list[Any]) -> tuple[Exact, Exact]:
     if len(rows) != 2:
         raise Rejected("the lattice has not two rows.")
-    a, b = _point(rows[0], "a lattice row"), _point(rows[1], "a lattice row")
-    if _cross(a, b) == 0:
-        raise Rejected("the lattice is singular.")
-    return a, b
+    return _point(rows[0], "a lattice row"), _point(rows[1], "a lattice row")
 
 
-def _point(value: Any, name: str) -> Point:
+def _point(value: Any, name: str) -> Exact:
     if not isinstance(value, list) or len(cast("list[Any]", value)) != 2:
         raise Rejected(f"{name} is {value!r}, not two exact numbers.")
     x, y = cast("list[Any]", value)
     return fraction(x, name), fraction(y, name)
 
 
-def _tiles(entries: list[Any], palette_size: int) -> list[Tile]:
-    found: list[Tile] = []
+def _tiles(entries: list[Any], palette_size: int) -> list[tuple[int, tuple[Exact, ...]]]:
+    found: list[tuple[int, tuple[Exact, ...]]] = []
     total = 0
     for number, entry in enumerate(entries):
         if not isinstance(entry, dict) or set(cast("dict[str, Any]", entry)) != {
@@ -160,15 +169,15 @@ def _convex(polygon: Polygon) -> bool:
     return sum(signs[i] != signs[i - 1] for i in range(n)) == 2
 
 
-def _tiling(tiles: list[Tile], lattice: tuple[Point, Point], period: Fraction) -> None:
+def _tiling(tiles: list[Tile], lattice: tuple[Point, Point], period: int) -> None:
     """Raise unless every side is that of exactly one other tile, and the areas fill a period."""
     total = sum((_area(p) for _, p in tiles), Fraction(0))
     if total != period:
         raise Rejected(f"the tiles have area {total}, a period has {period}.")
-    balance: Counter[tuple[Point, Point]] = Counter()
+    balance: Counter[tuple[Exact, Point]] = Counter()
     for _, polygon in tiles:
         for a, b in _sides(polygon):
-            if (b[0] - a[0], b[1] - a[1]) > (Fraction(0), Fraction(0)):
+            if (b[0] - a[0], b[1] - a[1]) > (0, 0):
                 balance[_modulo(a, lattice), _minus(b, a)] += 1
             else:
                 balance[_modulo(b, lattice), _minus(a, b)] -= 1
@@ -178,11 +187,11 @@ def _tiling(tiles: list[Tile], lattice: tuple[Point, Point], period: Fraction) -
             raise Rejected(f"the side from {where} has {abs(count)} tiles too many on one side.")
 
 
-def _modulo(p: Point, lattice: tuple[Point, Point]) -> Point:
+def _modulo(p: Point, lattice: tuple[Point, Point]) -> Exact:
     """The representative of a point modulo the lattice with coordinates in [0, 1)."""
     (a, b), (c, d) = lattice
     det = a * d - b * c
-    s, t = (p[0] * d - p[1] * c) / det, (a * p[1] - b * p[0]) / det
+    s, t = Fraction(p[0] * d - p[1] * c, det), Fraction(a * p[1] - b * p[0], det)
     s, t = s - s.__floor__(), t - t.__floor__()
     return s, t
 
@@ -194,7 +203,7 @@ def _disjoint(tiles: list[Tile], lattice: tuple[Point, Point]) -> None:
             raise Rejected(f"tile {number} is not convex, which is needed with rest.")
     for i, (_, p) in enumerate(tiles):
         for j, (_, q) in enumerate(tiles[: i + 1]):
-            for shift in _shifts(p, q, lattice, Fraction(0)):
+            for shift in _shifts(p, q, lattice, 0):
                 if i == j and shift == (0, 0):
                     continue
                 moved = tuple(_plus(v, shift) for v in q)
@@ -207,7 +216,9 @@ def _separates(p: Polygon, q: Polygon) -> bool:
     return any(all(_turn(a, b, v) <= 0 for v in q) for a, b in _sides(p))
 
 
-def _rule(rule: Any, colors: int, tiles: list[Tile], lattice: tuple[Point, Point]) -> str:
+def _rule(
+    rule: Any, colors: int, tiles: list[Tile], lattice: tuple[Point, Point], scale: int
+) -> str:
     if not isinstance(rule, dict) or set(cast("dict[str, Any]", rule)) != {"colors", "squared"}:
         raise Rejected(f"the rule {rule!r} has not the fields colors and squared.")
     entry = cast("dict[str, Any]", rule)
@@ -220,7 +231,8 @@ def _rule(rule: Any, colors: int, tiles: list[Tile], lattice: tuple[Point, Point
         if not 0 < low <= high:
             raise Rejected(f"the squared distances {low} to {high} are not 0 < low <= high.")
         spans.append((low, high))
-    reach = max(high for _, high in spans)
+    limits = [(low * scale**2, high * scale**2) for low, high in spans]
+    reach = max(high for _, high in limits)
     pairs = 0
     for color in bound:
         own = [p for c, p in tiles if c == color]
@@ -231,13 +243,14 @@ def _rule(rule: Any, colors: int, tiles: list[Tile], lattice: tuple[Point, Point
                     moved = tuple(_plus(v, shift) for v in q)
                     same = i == j and shift == (0, 0)
                     largest = max(_square(u, v) for u in p for v in moved)
-                    least = Fraction(0) if same else _least(p, moved)
-                    for low, high in spans:
+                    least = 0 if same else _least(p, moved)
+                    for low, high in limits:
                         if low <= largest and least <= high:
+                            ends = f"{_number(least, scale)} to {_number(largest, scale)}"
                             raise Rejected(
                                 f"two tiles of colour {color} hold points at squared distances "
-                                f"{float(least):.9f} to {float(largest):.9f}, which meets "
-                                f"[{low}, {high}]: {_witness(p, moved)}."
+                                f"{ends}, which meets [{low / scale**2}, {high / scale**2}]: "
+                                f"{_witness(p, moved, scale)}."
                             )
     where = ", ".join(_name(low, high) for low, high in spans)
     names = ", ".join(map(str, bound))
@@ -247,16 +260,24 @@ def _rule(rule: Any, colors: int, tiles: list[Tile], lattice: tuple[Point, Point
     )
 
 
-def _witness(p: Polygon, q: Polygon) -> str:
+def _witness(p: Polygon, q: Polygon, scale: int) -> str:
     """The pair of vertices nearest to each other and the pair farthest apart."""
     pairs = sorted((_square(u, v), u, v) for u in p for v in q)
     return " and ".join(
-        f"({u[0]}, {u[1]}) to ({v[0]}, {v[1]}) at squared distance {float(s):.9f}"
+        f"({Fraction(u[0], scale)}, {Fraction(u[1], scale)}) to "
+        f"({Fraction(v[0], scale)}, {Fraction(v[1], scale)}) at squared distance "
+        f"{_number(s, scale)}"
         for s, u, v in (pairs[0], pairs[-1])
     )
 
 
-def _shifts(p: Polygon, q: Polygon, lattice: tuple[Point, Point], reach: Fraction) -> list[Point]:
+def _number(square: Fraction | int, scale: int) -> str:
+    return f"{float(Fraction(square) / scale**2):.9f}"
+
+
+def _shifts(
+    p: Polygon, q: Polygon, lattice: tuple[Point, Point], reach: Fraction | int
+) -> list[Point]:
     """Every translation of q by a period that may bring it within sqrt(reach) of p.
 
     A shift k with coordinates (s, t) needs |k + c| <= R for the difference c of two vertices and R
@@ -264,22 +285,22 @@ def _shifts(p: Polygon, q: Polygon, lattice: tuple[Point, Point], reach: Fractio
     """
     u, v = p[0], q[0]
     extent = max(_square(u, w) for w in p), max(_square(v, w) for w in q)
-    radius = sum((_root_above(x) for x in (*extent, reach)), Fraction(0))
+    radius = sum((_root_above(Fraction(x)) for x in (*extent, reach)), Fraction(0))
     c = _minus(v, u)
     (a, b), (e, f) = lattice
     det = a * f - b * e
-    dual = ((f / det, -e / det), (-b / det, a / det))
+    dual = ((f, -e), (-b, a))  # times det
     ranges: list[range] = []
     for row in dual:
-        middle = -_dot(row, c)
-        width = radius * _root_above(_dot(row, row))
+        middle = Fraction(-_dot(row, c), det)
+        width = radius * _root_above(Fraction(_dot(row, row), det**2))
         ranges.append(range((middle - width).__ceil__(), (middle + width).__floor__() + 1))
     return [(s * a + t * e, s * b + t * f) for s, t in product(*ranges)]
 
 
-def _least(p: Polygon, q: Polygon) -> Fraction:
+def _least(p: Polygon, q: Polygon) -> Fraction | int:
     """The least squared distance of two polygons that do not overlap."""
-    best: Fraction | None = None
+    best: Fraction | int | None = None
     for one, two in ((p, q), (q, p)):
         for a, b in _sides(two):
             step = _minus(b, a)
@@ -291,7 +312,7 @@ def _least(p: Polygon, q: Polygon) -> Fraction:
                 elif t >= length:
                     d = _square(v, b)
                 else:
-                    d = _turn(a, b, v) ** 2 / length
+                    d = Fraction(_turn(a, b, v) ** 2, length)
                 if best is None or d < best:
                     best = d
     assert best is not None  # polygons have vertices
@@ -299,9 +320,9 @@ def _least(p: Polygon, q: Polygon) -> Fraction:
 
 
 def _root_above(square: Fraction) -> Fraction:
-    """A rational number not below the root, and close to it."""
-    scale = 10**6
-    return Fraction(isqrt(square.numerator * scale * scale // square.denominator) + 1, scale)
+    """A rational number not below the root of p / q = sqrt(p q) / q, and relatively close to it."""
+    p, q = square.numerator, square.denominator
+    return Fraction(isqrt(p * q * 10**12) + 1, q * 10**6)
 
 
 def _meet(a: Point, b: Point, c: Point, d: Point) -> bool:
@@ -330,14 +351,14 @@ def _sides(polygon: Polygon) -> list[tuple[Point, Point]]:
 
 
 def _area(polygon: Polygon) -> Fraction:
-    return sum((_cross(a, b) for a, b in _sides(polygon)), Fraction(0)) / 2
+    return Fraction(sum(_cross(a, b) for a, b in _sides(polygon)), 2)
 
 
-def _turn(a: Point, b: Point, c: Point) -> Fraction:
+def _turn(a: Point, b: Point, c: Point) -> int:
     return _cross(_minus(b, a), _minus(c, a))
 
 
-def _square(a: Point, b: Point) -> Fraction:
+def _square(a: Point, b: Point) -> int:
     d = _minus(a, b)
     return _dot(d, d)
 
@@ -350,11 +371,11 @@ def _minus(a: Point, b: Point) -> Point:
     return a[0] - b[0], a[1] - b[1]
 
 
-def _dot(a: Point, b: Point) -> Fraction:
+def _dot(a: Point, b: Point) -> int:
     return a[0] * b[0] + a[1] * b[1]
 
 
-def _cross(a: Point, b: Point) -> Fraction:
+def _cross(a: Point, b: Point) -> int:
     return a[0] * b[1] - a[1] * b[0]
 
 
