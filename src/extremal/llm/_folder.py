@@ -139,7 +139,7 @@ class ModelFolder:
         raw = torch.empty(stored.bytes, dtype=torch.uint8)
         with (self.path / stored.file).open("rb", buffering=0) as file:
             file.seek(self._first[name])
-            view = memoryview(raw.numpy())
+            view = raw.numpy().data
             while view.nbytes:
                 done = file.readinto(view[: 1 << 30])
                 if not done:
