@@ -429,3 +429,9 @@ def test_bench_resumes(tmp_path):
     again = sos.bench(**options, out=tmp_path / "b", resume=True)
     assert [r["seconds"] for r in again.rows] == [r["seconds"] for r in first.rows]
     assert re.search("F F'", (tmp_path / "b" / "report.html").read_text().replace("&#39;", "'"))
+
+
+def test_a_negative_point_is_as_plain_as_it_can_be():
+    r = sos.certify("a^4 + b^4 + c^4 + d^4 - 4.01*a*b*c*d")
+    assert r.verdict.name == "NEGATIVE"
+    assert [abs(x) for x in r.point] == [1, 1, 1, 1]

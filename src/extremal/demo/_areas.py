@@ -100,6 +100,8 @@ def _sos(folder: Path) -> Stop:
     text = "2*x^4 + 2*x^3*y - x^2*y^2 + 5*y^4"
     proved = sos.certify(text, out=folder / "sos")
     motzkin = sos.certify("x^4*y^2 + x^2*y^4 + 1 - 3*x^2*y^2", multipliers=1)
+    assert isinstance(proved, sos.Result)  # one polynomial, one result
+    assert isinstance(motzkin, sos.Result)
     assert proved.path is not None  # it was proved
     shown = folder / "sos" / "figures" / "basis.svg"
     return Stop(

@@ -207,7 +207,7 @@ def negative_point(
         return [] if p.terms and next(iter(p.terms.values())) < 0 else None
     point = _far_away(p, seed)
     if point is not None:
-        return point
+        return _plainer(p, point)
     size = float(np.abs(p.floats).max(initial=1.0))
     # The nearest to negative first: a value that floats cannot tell from 0 is tried last.
     found = sorted(minima(p, [*(extra or []), *starts(n, count, seed)]), key=lambda t: t[0])
@@ -216,8 +216,18 @@ def negative_point(
             break
         for point in near(x):
             if p(point) < 0:
-                return point
+                return _plainer(p, point)
     return None
+
+
+def _plainer(p: Polynomial, point: Point) -> Point:
+    """The same direction at length 1 (in the largest coordinate), if p is negative there too."""
+    size = max(abs(float(x)) for x in point)
+    if size > 1:
+        for other in near(np.array([float(x) / size for x in point])):
+            if p(other) < 0:
+                return other
+    return point
 
 
 def zeros(p: Polynomial, around: list[np.ndarray], seed: int = 0, count: int = 8) -> list[Point]:
