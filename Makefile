@@ -11,7 +11,7 @@ demo: $(INSTALLED)  ## the main job on embedded data, with pictures: runs/demo/r
 	$(BIN)/extremal demo --out runs/demo --force
 
 test: $(INSTALLED)  ## the whole default suite
-	CI=1 $(BIN)/python -m pytest -n auto -m "not slow and not gpu and not network"
+	CI=1 $(BIN)/python -m pytest -n auto -m "not slow and not gpu and not network and not peer"
 
 check: $(INSTALLED) docs  ## format, lint, types, layers, docs, and an installation without torch
 	$(BIN)/ruff format --check .
@@ -48,7 +48,7 @@ plain: wheel
 	$(PLAIN)/bin/pip install --quiet -c constraints.txt "$$(ls dist/extremal-*.whl)[flows,sos,tcurves]" scikit-learn \
 	  pytest pytest-timeout pytest-xdist pytest-benchmark hypothesis beartype
 	$(PLAIN)/bin/python -c "import importlib.util as u; assert not u.find_spec('torch')"
-	$(PLAIN)/bin/python -m pytest -q -n auto -m "not slow and not gpu" tests/lab tests/verify tests/frankwolfe tests/flows tests/sos tests/tcurves tests/interpret tests/test_cli.py \
+	$(PLAIN)/bin/python -m pytest -q -n auto -m "not slow and not gpu and not peer" tests/lab tests/verify tests/frankwolfe tests/flows tests/sos tests/tcurves tests/interpret tests/test_cli.py \
 	  --ignore tests/verify/test_llm_model.py --ignore tests/verify/test_pruning_model.py \
 	  --ignore tests/verify/test_pruning_soup.py --ignore tests/verify/test_compression_model.py  # these make their files with torch
 	$(PLAIN)/bin/extremal --help > /dev/null

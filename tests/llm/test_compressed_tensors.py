@@ -116,6 +116,7 @@ def test_other_formats_and_quantised_weights_are_refused(sparse, tmp_path):
         llm.unpack(folder, out=tmp_path / "c")
 
 
+@pytest.mark.peer
 def test_files_that_compressed_tensors_itself_wrote(tmp_path):
     """Needs compressed-tensors 0.14, in an environment of its own."""
     compressors = pytest.importorskip(

@@ -65,6 +65,7 @@ def test_without_lm_eval_the_extra_is_named(monkeypatch, tiny, text):
         llm.evaluate(tiny, text=text, window=16, tasks=("hellaswag",))
 
 
+@pytest.mark.peer
 def test_lm_eval_itself_answers_a_task_of_our_own(tiny, text, tmp_path):
     pytest.importorskip("lm_eval", reason="pip install lm-eval, in an environment of its own")
     file = tmp_path / "questions.json"
