@@ -31,6 +31,7 @@ SLOW = {
 DENSE = "extremal training fit --model resnet20 --data digits --epochs 20 --out runs/dense"
 # What a page supposes to be there: commands before its console blocks, code before its Python.
 COMMANDS = {"pruning.md": [DENSE]}
+FILES = {"llm.md"}  # whose code below makes files that the commands use too
 CODE = {
     "compression.md": """
 from extremal import training
@@ -126,6 +127,8 @@ def run(words: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize("page", with_block("console"))
 def test_the_commands_of_a_page(page, folder):
     pytest.importorskip("torch")
+    if page.name in FILES:
+        assert run([sys.executable, "-c", CODE[page.name]], folder).returncode == 0
     shown = [c for block in blocks(page, "console") for c in commands(block)]
     for command in [*(Command(shlex.split(w), []) for w in COMMANDS.get(page.name, [])), *shown]:
         if command.words[0] == "make":
