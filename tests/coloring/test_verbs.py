@@ -285,7 +285,11 @@ def test_problems_and_colourings_survive_json():
         Problem(2, 2, (Rule(points=((1, 0), (2, 0)), pattern=((0, 1, 0),), motions="direct"),)),
         Problem.plane(5, 3, True),
     ):
-        assert Problem.from_json(json.loads(json.dumps(problem.as_json()))) == problem
+        again = Problem.from_json(json.loads(json.dumps(problem.as_json())))
+        assert again.as_json() == problem.as_json()
+        assert [again.spans(c) for c in range(again.colors)] == [
+            problem.spans(c) for c in range(problem.colors)
+        ]
     found = coloring.isbell(9)
     again = Colouring.from_json(json.loads(json.dumps(found.as_json())))
     assert (again.cells == found.cells).all()

@@ -39,7 +39,10 @@ def test_warmup_steps_round_down(steps, share, expected):
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (("poly", 4, 0.1), "there is no schedule 'poly'; there are linear, cosine, step, constant"),
+        (
+            ("poly", 4, 0.1),
+            "there is no schedule 'poly'; there are linear, cosine, step, thirds, constant",
+        ),
         (("linear", 0, 0.1), "0 iterations leave nothing to do"),
         (("linear", 4, 0.0), "lr=0.0 moves no weight"),
         (("linear", 4, float("nan")), "lr=nan moves no weight"),

@@ -164,7 +164,7 @@ def test_agrees_with_the_compiled_screen_on_random_tori():
         cells = np.minimum(rng.integers(0, 30, grid), 2)
         found = coloring.Colouring(rows, cells, 2, free=True)
         low = F(int(rng.integers(4, 12)), 8)
-        problem = coloring.Problem.type((low, low + F(1, 8)), low, free_color=True)
+        problem = coloring.Problem.type((low, low + F(1, 8)), low, dim=dim, free_color=True)
         verdict = coloring.certify(found, problem).status == "valid"
         part = coloring._certify.parts_of(found, problem)[0]
         try:

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from extremal.lab import rational, require
+from extremal.lab import rational
 
 from ._colouring import Colouring
+from ._cp_sat import largest
 from ._errors import ColoringError
 from ._offsets import forbidden, half, reduced
 from ._polygon_colouring import PolygonColouring, Vertices
@@ -81,7 +82,7 @@ def croft_density(width: float = CROFT_WIDTH) -> float:
 
     Example:
         >>> round(croft_density(), 12), round(croft_density(1.0), 10)
-        (0.229364731630, 0.2267249205)
+        (0.22936473163, 0.2267249205)
     """
     cap = math.acos(width) - width * math.sqrt(1 - width * width)
     return (math.pi / 4 - 1.5 * cap) / (math.sqrt(3) / 2 * (1 + width) ** 2)
@@ -334,21 +335,14 @@ def independent_set(
     offsets = reduced(forbidden(whole.exact_steps, problem.spans(0)), (n, n))
     if not offsets.any(1).all():
         raise ColoringError("one cell conflicts with itself; take more cells.")
-    cp: Any = require("ortools.sat.python.cp_model", "coloring")
-    model = cp.CpModel()
-    x = [model.new_bool_var(f"x{i}") for i in range(n * n)]
     pairs: set[tuple[int, int]] = set()
     for i, j in itertools.product(range(n), repeat=2):
         for d in half(offsets).tolist() + half(-offsets % n).tolist():
             k = (i + d[0]) % n * n + (j + d[1]) % n
             pairs.add((min(i * n + j, k), max(i * n + j, k)))
-    for u, v in sorted(pairs):
-        model.add_bool_or([x[u].negated(), x[v].negated()])
-    model.add(x[0] == 1)  # the torus is transitive on its cells
-    model.maximize(sum(x))
-    solver = cp.CpSolver()
-    solver.parameters.max_time_in_seconds = seconds
-    solver.parameters.num_workers = 1
-    status = solver.solve(model)
-    cells = np.array([1 - solver.value(v) for v in x], np.uint8).reshape(n, n)
-    return Colouring(lattice, cells, 1, free=True), status == cp.OPTIMAL
+    # The torus is transitive on its cells, so one of them may be chosen.
+    found = largest(n * n, pairs=sorted(pairs), chosen=[0], seconds=seconds)
+    if not found.values:
+        raise ColoringError("the solver found nothing within its time; give more seconds.")
+    cells = np.array([not v for v in found.values], np.uint8).reshape(n, n)
+    return Colouring(lattice, cells, 1, free=True), found.optimal

@@ -10,9 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from extremal.lab import require
-
 from ._colouring import Colouring
+from ._cp_sat import largest
 from ._errors import ColoringError
 from ._problem import Problem
 from ._screen import neighbour_counts
@@ -55,7 +54,6 @@ def recolour(
     """
     import scipy.ndimage
 
-    cp: Any = require("ortools.sat.python.cp_model", "coloring")
     graph = graph_of(colouring.exact_steps, colouring.grid, problem)
     conflicting = np.zeros(colouring.grid, bool)
     counts = [
@@ -79,44 +77,43 @@ def recolour(
         )
     number = {tuple(x): k for k, x in enumerate(where.tolist())}
     outside = np.where(open_cells, 255, colouring.cells)
-    model = cp.CpModel()
-    x: list[dict[int, Any]] = []
-    for k, cell in enumerate(where.tolist()):
-        own: dict[int, Any] = {}
+    x: list[dict[int, int]] = []  # of each band cell: the variable of each colour it may have
+    hint: list[bool] = []
+    for cell in where.tolist():
+        own: dict[int, int] = {}
         for c, kind in enumerate(graph.kinds[: problem.colors]):
             y = (np.array(cell) + kind) % np.array(colouring.grid)
             if not len(kind) or not (outside[tuple(y.T)] == c).any():
-                own[c] = model.new_bool_var(f"x{k}_{c}")
-        model.add_at_most_one(own.values())
+                own[c] = len(hint)
+                hint.append(int(colouring.cells[tuple(cell)]) == c)
         x.append(own)
+    pairs: list[tuple[int, int]] = []
     for k, cell in enumerate(where.tolist()):
         for c, variable in x[k].items():
             y = (np.array(cell) + graph.kinds[c]) % np.array(colouring.grid)
             for other in map(tuple, y[open_cells[tuple(y.T)]].tolist()):
                 m = number[other]
                 if k < m and c in x[m]:
-                    model.add_bool_or([variable.negated(), x[m][c].negated()])
-    for k, cell in enumerate(where.tolist()):
-        for c, variable in x[k].items():
-            model.add_hint(variable, int(colouring.cells[tuple(cell)]) == c)
-    total = sum(v for own in x for v in own.values())
-    model.maximize(total)
-    solver = cp.CpSolver()
-    solver.parameters.max_time_in_seconds = seconds
-    solver.parameters.num_workers = 1
-    status = solver.solve(model)
-    if status not in (cp.OPTIMAL, cp.FEASIBLE):
+                    pairs.append((variable, x[m][c]))
+    solution = largest(
+        len(hint),
+        pairs=pairs,
+        groups=[list(own.values()) for own in x],
+        hint=hint,
+        seconds=seconds,
+    )
+    if hint and not solution.values:
         raise ColoringError("the solver found nothing within its time; give more --seconds.")
     cells = colouring.cells.copy()
     missing = 0
     for own, cell in zip(x, where.tolist(), strict=True):
-        chosen = [c for c, v in own.items() if solver.value(v)]
+        chosen = [c for c, v in own.items() if solution.values[v]]
         if chosen:
             cells[tuple(cell)] = chosen[0]
         else:
             missing += 1
             if colouring.free:
                 cells[tuple(cell)] = problem.colors
-    bound = len(where) - int(solver.best_objective_bound + 1e-6)
+    bound = len(where) - solution.bound
     found = Colouring(colouring.lattice, cells, colouring.colors, colouring.free)
-    return Recoloured(found, missing, max(0, bound), status == cp.OPTIMAL)
+    return Recoloured(found, missing, max(0, bound), solution.optimal)

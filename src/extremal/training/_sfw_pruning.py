@@ -127,7 +127,7 @@ def sfw_init_(
     with torch.no_grad():
         for name, parameter in parameters.items():
             parameter.mul_(scales[name])
-    return {name: float(scale) for name, scale in scales.items()}
+    return {name: float(scale.detach()) for name, scale in scales.items()}
 
 
 def _copies(buffers: Mapping[str, Tensor]) -> dict[str, Tensor]:
