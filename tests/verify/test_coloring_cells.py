@@ -156,8 +156,8 @@ def test_agrees_with_the_compiled_screen_on_random_tori():
 
     rng = np.random.default_rng(3)
     accepted = 0
-    for trial in range(40):
-        dim = 2 + trial % 2
+    for trial in range(24):
+        dim = 3 if trial % 6 == 5 else 2  # space takes the checker much longer
         grid = rng.integers(2, 6, dim)
         lattice = 2 * np.eye(dim, dtype=int) * 7 + rng.integers(-3, 4, (dim, dim))
         rows = tuple(tuple(F(int(x), 7) for x in row) for row in lattice)
@@ -174,4 +174,4 @@ def test_agrees_with_the_compiled_screen_on_random_tori():
             answer = False
         assert answer == verdict
         accepted += answer
-    assert 0 < accepted < 40
+    assert 0 < accepted < 24

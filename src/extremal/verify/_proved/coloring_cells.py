@@ -12,6 +12,7 @@ comparisons are not strict. All of it is decided in integers.
 """
 
 from fractions import Fraction
+from functools import partial
 from itertools import product
 from math import isqrt
 from pathlib import Path
@@ -139,53 +140,60 @@ def _line(
         sum(d * u[k] for d, u in zip(head, torus.steps, strict=False)) for k in range(torus.dim)
     )
     last = torus.steps[-1]
-
-    def centre(t: int) -> Vector:
-        return tuple(b + t * x for b, x in zip(base, last, strict=True))
-
-    def far(t: int) -> Fraction:
-        return Fraction(_farthest(centre(t), torus.steps))
-
-    def near(t: int) -> Fraction:
-        coordinates = (*head, t)
-        if all(abs(d) <= 1 for d in coordinates):
-            return Fraction(0)
-        return _nearest(centre(t), torus.steps)
-
     start = round(Fraction(-_dot(base, last), _dot(last, last)))
     low, high = Fraction(*lo), Fraction(*hi)
-    inner = _below(far, start, low, or_equal=not closed)
-    outer = _below(near, start, high, or_equal=closed)
+    # Functions of the module, not nested ones: this is called once a line of cells.
+    inner = _below(partial(_far, torus, base), start, low, not closed)
+    outer = _below(partial(_near, torus, base, head), start, high, closed)
     return inner, outer
+
+
+def _at(torus: Torus, base: Vector, t: int) -> Vector:
+    return tuple(b + t * x for b, x in zip(base, torus.steps[-1], strict=True))
+
+
+def _far(torus: Torus, base: Vector, t: int) -> Fraction:
+    return Fraction(_farthest(_at(torus, base, t), torus.steps))
+
+
+def _near(torus: Torus, base: Vector, head: Vector, t: int) -> Fraction:
+    if abs(t) <= 1 and all(abs(d) <= 1 for d in head):
+        return Fraction(0)
+    return _nearest(_at(torus, base, t), torus.steps)
+
+
+def _good(value: Fraction, bound: Fraction, or_equal: bool) -> bool:
+    return value < bound or (or_equal and value == bound)
 
 
 def _below(value: Any, start: int, bound: Fraction, or_equal: bool) -> range:
     """The integers at which a convex function is below a bound, or equal to it."""
-
-    def good(t: int) -> bool:
-        v = value(t)
-        return v < bound or (or_equal and v == bound)
-
-    while not good(start):  # walk downhill to the least value, or to a good one
-        here = value(start)
-        if value(start + 1) < here:
-            start += 1
-        elif value(start - 1) < here:
-            start -= 1
+    here = value(start)
+    while not _good(here, bound, or_equal):  # walk downhill to the least value, or to a good one
+        for step in (1, -1):
+            there = value(start + step)
+            if there < here:
+                start, here = start + step, there
+                break
         else:
             return range(0)
+    low, high = (_edge(value, start, sign, bound, or_equal) for sign in (-1, 1))
+    return range(low, high + 1)
 
-    def edge(sign: int) -> int:
-        step = 1
-        while good(start + sign * step):
-            step *= 2
-        inside, outside = step // 2, step
-        while outside - inside > 1:
-            middle = (inside + outside) // 2
-            inside, outside = (middle, outside) if good(start + sign * middle) else (inside, middle)
-        return start + sign * inside
 
-    return range(edge(-1), edge(1) + 1)
+def _edge(value: Any, start: int, sign: int, bound: Fraction, or_equal: bool) -> int:
+    """The last good integer in one direction from a good one."""
+    step = 1
+    while _good(value(start + sign * step), bound, or_equal):
+        step *= 2
+    inside, outside = step // 2, step
+    while outside - inside > 1:
+        middle = (inside + outside) // 2
+        if _good(value(start + sign * middle), bound, or_equal):
+            inside = middle
+        else:
+            outside = middle
+    return start + sign * inside
 
 
 def _farthest(centre: Vector, steps: tuple[Vector, ...]) -> int:
