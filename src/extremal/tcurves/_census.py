@@ -16,19 +16,20 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from extremal.lab import Run, Table, command, progress, resolve, to_plain
 
 from ._errors import MemoryLimitError
-from ._frontier import ALL, EVEN, OVALS, Frontier, Multisets, default_threads, sweep
+from ._frontier import ALL, EVEN, OVALS, Frontier, default_threads, sweep
 from ._lattice import point_index
-from ._notation import Scheme, Tree, parse
+from ._notation import Scheme, parse
 from ._order import elimination_order
 from ._scheme import word
 from ._shipped import as_plain, from_plain, read
+from ._trees import Trees
 from ._triangulation import Triangulation, from_heights
 
 KIND = "tcurves/census"
@@ -382,7 +383,7 @@ def _take(t: Triangulation, fixed: Mapping[int, int] | None, settings: CensusCon
 
 
 def final_schemes(
-    frontier: Frontier, odd: bool, trees: "Trees | None" = None
+    frontier: Frontier, odd: bool, trees: Trees | None = None
 ) -> Iterator[tuple[Scheme, int]]:
     """Yield scheme and count of every final state, in the order of their numbers."""
     trees = trees or Trees(frontier.multisets)
@@ -398,72 +399,6 @@ def final_schemes(
             if scheme is None:
                 scheme = schemes[found.word] = Scheme.of_word(odd, found.tree, found.word)
             yield scheme, low + (high << 64)
-
-
-class _Node(NamedTuple):
-    """A tree and its balanced parentheses; see `Scheme.code`."""
-
-    word: str
-    tree: Tree
-
-
-def _holding(empty: int, inner: list[_Node]) -> _Node:
-    """Return the node with so many empty ovals and these inside, which may be empty too."""
-    words, trees = [c.word for c in inner], [c.tree for c in inner]
-    if len(inner) > 1:
-        words.sort(key=_by_code, reverse=True)
-        trees.sort()
-    return _Node(f"1{''.join(words)}{'10' * empty}0", ((),) * empty + tuple(trees))
-
-
-def _by_code(word: str) -> tuple[int, str]:
-    return len(word), word  # the order of the words as binary integers: each begins with 1
-
-
-class Trees:
-    """Rooted trees from numbered multisets, turned so that the marked region is the root.
-
-    Most ovals are empty, so these are counted and only the others are handled one by one.
-    """
-
-    def __init__(self, multisets: Multisets) -> None:
-        self.multisets = multisets
-        self.children: dict[int, tuple[int, list[tuple[int, bool]]]] = {}
-        self.nodes: dict[int, _Node] = {}
-        self.marked: dict[int, bool] = {}
-
-    def _of(self, number: int) -> tuple[int, list[tuple[int, bool]]]:
-        if number not in self.children:
-            found = self.multisets.of(number)
-            others = [child for child in found if child != (0, False)]
-            self.children[number] = len(found) - len(others), others
-        return self.children[number]
-
-    def node(self, number: int) -> _Node:
-        if number not in self.nodes:
-            empty, others = self._of(number)
-            self.nodes[number] = _holding(empty, [self.node(child) for child, _ in others])
-        return self.nodes[number]
-
-    def holds_root(self, number: int) -> bool:
-        if number not in self.marked:
-            self.marked[number] = any(
-                flag or self.holds_root(child) for child, flag in self._of(number)[1]
-            )
-        return self.marked[number]
-
-    def rooted(self, number: int, is_root: bool, above: _Node | None = None) -> _Node:
-        empty, others = self._of(number)
-        inner = [self.node(child) for child, _ in others]
-        if above is not None:
-            inner.append(above)
-        if is_root:
-            return _holding(empty, inner)
-        for k, (child, flag) in enumerate(others):
-            if flag or self.holds_root(child):
-                outside = _holding(empty, inner[:k] + inner[k + 1 :])
-                return self.rooted(child, flag, outside)
-        raise AssertionError("one region is the root")
 
 
 class _Sampler:

@@ -44,7 +44,7 @@ from extremal.lab import (
 )
 
 from ._catalogue import Database, Witness
-from ._census import Trees, final_schemes, most_even_ovals, normalised
+from ._census import final_schemes, most_even_ovals, normalised
 from ._certify import scheme_part
 from ._classification import known_schemes
 from ._draw import curve_sheet
@@ -55,6 +55,7 @@ from ._notation import Scheme, parse
 from ._order import elimination_order
 from ._regular import regular
 from ._scheme import read_signs, scheme_of, word
+from ._trees import Trees
 from ._triangulation import Triangulation, canonical
 
 KIND = "tcurves/search"
