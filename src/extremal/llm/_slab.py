@@ -5,11 +5,11 @@ one, the ten operations of each column of a model with 7 billion weights are ele
 launches, about a minute; here a program holds 16 rows of the slab in registers and one launch does
 its 128 columns. Between slabs the errors go to the right by a matrix product, as on a CPU.
 
-Notation: as in `_sparsegpt`; the caller chooses the mask of an unstructured slab, the kernel that of
-N:M groups, with the weights as they are when the group is reached.
+Notation: as in `_sparsegpt`; the caller chooses the mask of an unstructured slab, the kernel that
+of N:M groups, with the weights as they are when the group is reached.
 """
 
-from typing import no_type_check
+from typing import Any, no_type_check
 
 import torch
 import triton  # pyright: ignore[reportMissingImports]
@@ -19,7 +19,7 @@ from torch import Tensor
 _ROWS = 16
 
 
-@triton.jit
+@triton.jit  # pyright: ignore[reportUntypedFunctionDecorator]
 @no_type_check
 def _sweep_slab(
     weight, keep, upper, errors, rows, start, w_stride, u_stride,
@@ -33,8 +33,8 @@ def _sweep_slab(
     kept = tl.load(keep + at, mask=inside, other=1).to(tl.int32)
     e = tl.zeros([ROWS, BLOCK], dtype=tl.float32)
     diagonal = tl.load(upper + (start + c) * (u_stride + 1), mask=c < WIDTH, other=1.0)
-    for j in range(0, WIDTH):
-        if M > 0:
+    for j in range(WIDTH):
+        if M > 0:  # noqa: SIM102 - decided when the kernel is compiled
             if j % M == 0:
                 score = w * w / (diagonal * diagonal)[None, :]
                 rank = tl.zeros([ROWS, BLOCK], dtype=tl.int32)
@@ -77,8 +77,10 @@ def sweep_slab(
     """
     rows, width = weight.shape[0], end - start
     errors = torch.empty(rows, width, dtype=torch.float32, device=weight.device)
-    _sweep_slab[(triton.cdiv(rows, _ROWS),)](
+    kernel: Any = _sweep_slab
+    kernel[(triton.cdiv(rows, _ROWS),)](
         weight, keep.view(torch.int8), upper, errors, rows, start, weight.stride(0),
-        upper.stride(0), WIDTH=width, ROWS=_ROWS, BLOCK=triton.next_power_of_2(width), N=n, M=m, num_warps=4,
+        upper.stride(0), WIDTH=width, ROWS=_ROWS, BLOCK=triton.next_power_of_2(width), N=n, M=m,
+        num_warps=4,
     )  # fmt: skip
     return errors

@@ -5,9 +5,9 @@ on the pruned chain; masks and updates; repair; write into the output shards; pr
 journal. A run that is killed anywhere repeats at most one unit, from files that are whole, and
 gives the same bytes: nothing random has a state, every stream is derived from the seed and a name.
 
-Where activations lie on the device there are no files of them to go on from; a run that goes on then
-sends the windows through the finished blocks again, which costs a forward pass for each. On a GPU the
-next block is read, and the last one written, while the present one is computed.
+Where activations lie on the device there are no files of them to go on from; a run that goes on
+then sends the windows through the finished blocks again, which costs a forward pass for each. On a
+GPU the next block is read, and the last one written, while the present one is computed.
 """
 
 import resource
@@ -380,8 +380,8 @@ class Stream:
                 with memory_named(f"the layer {layer.name}"):
                     new, mask, report = prune_layer(
                         layer.name, layer.weight.detach(), self.pattern_of(layer, patterns[b]),
-                        seen.pop(layer.name, None), 0 if self.ids is None else len(self.ids), config,
-                        random, layer.transposed,
+                        seen.pop(layer.name, None), 0 if self.ids is None else len(self.ids),
+                        config, random, layer.transposed,
                     )  # fmt: skip
                 self._set(layer, new)
                 layers.append(layer)
