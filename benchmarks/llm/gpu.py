@@ -147,7 +147,7 @@ def tokenizer(folder: Path, size: int) -> None:
     made.save(str(folder / "tokenizer.json"))
     about = {"tokenizer_class": "PreTrainedTokenizerFast", "unk_token": "0"}
     (folder / "tokenizer_config.json").write_text(json.dumps(about))
-    numbers = torch.randint(size, (300_000,), generator=torch.Generator().manual_seed(0))
+    numbers = torch.randint(size, (150_000,), generator=torch.Generator().manual_seed(0))
     (folder / "text.txt").write_text(" ".join(map(str, numbers.tolist())))
 
 
