@@ -10,6 +10,7 @@ then sends the windows through the finished blocks again, which costs a forward 
 GPU the next block is read, and the last one written, while the present one is computed.
 """
 
+import ctypes
 import resource
 import sys
 import time
@@ -441,6 +442,7 @@ class Stream:
                 dense_out.sync()
         for b in unit:
             skeleton.drop(skeleton.blocks[b])
+        give_back()
         clock.mark("propagation")
         unit_report = UnitReport(
             tuple(unit), tuple(reports), tuple(repairs), tuple(trained), clock.seconds, peak_bytes()
@@ -638,6 +640,17 @@ class Stream:
         for number in range(units):
             found |= load_tensors(self.run.path / self._unit_file(number, "safetensors"))
         return found
+
+
+def give_back() -> None:
+    """Let the C library return freed memory to the system, where it can.
+
+    Tensors below 32 MB come from its heap, whose gaps made a model of 24 blocks of 13 MB peak 154 MB
+    above one of 6.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)
 
 
 def peak_bytes() -> int:
