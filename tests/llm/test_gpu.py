@@ -173,12 +173,8 @@ def test_pruned_folders_agree(tiny, tmp_path, text, how):
     options = {"samples": 8, "window": 32, "calibration": text, **RUNS[how]}
     cpu = llm.prune(tiny, out=tmp_path / "cpu", **options)
     gpu = llm.prune(tiny, out=tmp_path / "gpu", device="cuda", **options)
-    file = llm.prune(tiny, out=tmp_path / "file", device="cuda", activations="file", **options)
     assert verify.file(gpu.path).accepted
     assert [x.pruned for x in gpu.layers] == [x.pruned for x in cpu.layers]
-    # Where activations lie changes nothing: the same bytes, but for times and options.
-    one, two = contents(gpu.path), contents(file.path)
-    assert one == two
     masks = [load_tensors(p / "run" / "masks.safetensors") for p in (cpu.path, gpu.path)]
     bits = [torch.cat([m[n].flatten() for n in sorted(m)]) for m in masks]
     # Bytes of eight weights; later blocks see the rounding of earlier ones, magnified by Adam.
@@ -191,8 +187,16 @@ def test_pruned_folders_agree(tiny, tmp_path, text, how):
     assert middle[0] == pytest.approx(middle[1], rel=0.02)
 
 
+@pytest.mark.parametrize("how", ["owl-dsnot", "sparsegpt", "matrix"])
+def test_where_activations_lie_changes_nothing(tiny, tmp_path, text, how):
+    options = {"samples": 8, "window": 32, "calibration": text, "device": "cuda", **RUNS[how]}
+    for where in ("device", "file"):
+        llm.prune(tiny, out=tmp_path / where, activations=where, **options)
+    assert contents(tmp_path / "device") == contents(tmp_path / "file")
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("family", ["llama", "opt", "gpt2"])
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
 def test_half_precision(tmp_path, text, dtype, family):
     model = write_model(tmp_path / "model", family, dtype)
     result = llm.prune(

@@ -645,8 +645,8 @@ class Stream:
 def give_back() -> None:
     """Let the C library return freed memory to the system, where it can.
 
-    Tensors below 32 MB come from its heap, whose gaps made a model of 24 blocks of 13 MB peak 154 MB
-    above one of 6.
+    Tensors below 32 MB come from its heap, whose gaps made a model of 24 blocks of 13 MB peak
+    154 MB above one of 6.
     """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
     if trim is not None:
