@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from extremal.lab import Run, RunError, Table, command, from_plain, resolve, to_plain
-from extremal.training import save_tensors
+from extremal.training import write_tensors
 
 from ._certificate import MASKS, ClaimedLayer, write_model_certificate, write_parent
 from ._config import PruneConfig
@@ -262,7 +262,8 @@ def _finished(stream: Stream, units: list[UnitReport], tokens: int) -> LLMPruned
     ]
     stream.copy_rest(trained | {c.tensor for c in claimed})
     masks = stream.masks(len(units))
-    save_tensors(out / MASKS, masks)
+    table = {name: (mask.dtype, tuple(mask.shape)) for name, mask in masks.items()}
+    write_tensors(out / MASKS, table, lambda name: [masks[name]])
     copy_files(folder.path, folder.other_files(), out)
     write_parent(out, folder, None)
     certificate = write_model_certificate(out, claimed, masks, trained)

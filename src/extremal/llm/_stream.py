@@ -37,7 +37,7 @@ from ._config import PruneConfig
 from ._criteria import score
 from ._errors import LLMError
 from ._experts import gates_of
-from ._folder import ModelFolder
+from ._folder import ModelFolder, side_by_side
 from ._masking import LayerReport, prune_layer
 from ._owl import as_fraction, outlier_share, owl_sparsities
 from ._pattern import Pattern
@@ -636,9 +636,10 @@ class Stream:
 
     def masks(self, units: int) -> dict[str, Tensor]:
         """Return the packed masks of all units."""
+        files = [self.run.path / self._unit_file(n, "safetensors") for n in range(units)]
         found: dict[str, Tensor] = {}
-        for number in range(units):
-            found |= load_tensors(self.run.path / self._unit_file(number, "safetensors"))
+        for part in side_by_side(load_tensors, files):
+            found |= part
         return found
 
 
