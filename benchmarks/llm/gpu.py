@@ -25,6 +25,7 @@ Fairness: times are of the whole verb, from the folder to the folder with masks,
           calls (with what launching costs).
 """
 
+import gc
 import json
 import os
 import shutil
@@ -314,6 +315,8 @@ def retrain_30b(options: Options) -> dict[str, Any]:
         "hidden_size": d, "ffn_dim": 4 * d, "num_attention_heads": heads, "word_embed_proj_dim": d,
         "vocab_size": 50272, "max_position_embeddings": 2048, "dropout": 0.0,
     }  # fmt: skip
+    gc.collect()
+    torch.cuda.empty_cache()
     free = torch.cuda.mem_get_info()[0]
     block = 2 * (12 * d * d + 13 * d)
     layers = min(options.layers, int((free - 8e9 - 2 * 52320 * d) // block))
