@@ -48,7 +48,8 @@ HERE = Path(__file__).resolve().parent
 QUESTION = (
     "Does a model with 7 billion weights prune in seconds on one GPU, and one with 30 retrain?"
 )
-PARTS = ("wanda", "sparsegpt", "reconstruct", "kernels", "retrain-30b")
+PARTS = ("wanda", "sparsegpt", "kernels", "retrain-30b", "reconstruct")
+PRUNING = ("wanda", "sparsegpt", "reconstruct")
 SQUARE = (4096, 4096)
 SHAPES = (SQUARE, (11008, 4096), (4096, 11008))
 TOKENS = (1, 16, 128, 2048, 8192)
@@ -68,13 +69,13 @@ class Options:
     samples: int = 128
     window: int = 2048
     repair_blocks: int = 32
-    """Of the reconstruction: the first so many."""
+    """Of the reconstruction: the first so many; 0 for as many as fit into the seconds left."""
     layers: int = 48
     """Of the model with 30 billion weights; fewer where they do not fit."""
     steps: int = 6
     """Of its retraining, of 4 windows of 512 tokens."""
     seconds: float = 1e9
-    """Start no further part after so long."""
+    """For all parts: none is started after so long."""
     device: str = "cuda"
     profile: Path | None = None
     """A folder for tables of where the time of each part goes."""
@@ -170,14 +171,26 @@ def first_blocks(folder: Path, count: int) -> Path:
     return short
 
 
-def pruned(options: Options, part: str) -> dict[str, Any]:
+def fitting(options: Options, begun: float) -> int:
+    """How many blocks can be reconstructed in the seconds left, from the record of Wanda."""
+    if options.repair_blocks:
+        return options.repair_blocks
+    done = [r for r in read_records(options.out) if r["configuration"]["part"] == "wanda"]
+    samples = done[-1]["samples"]
+    chain = samples["phases"]["propagation"] / max(samples["blocks"] - 1, 1)
+    # Statistics, targets, propagation, two errors and three for training; AdamW; files; the rest.
+    left = options.seconds - (time.perf_counter() - begun) - 10
+    return max(1, min(options.blocks, int(left / (8.5 * chain + 0.5))))
+
+
+def pruned(options: Options, part: str, begun: float) -> dict[str, Any]:
     """Time and memory of `llm.prune`, by phase and by block."""
     from extremal import llm
 
     folder = model(options)
     repair: dict[str, Any] = {"criterion": part}
     if part == "reconstruct":
-        folder = first_blocks(folder, options.repair_blocks)
+        folder = first_blocks(folder, fitting(options, begun))
         repair = {"repair": "reconstruct", "epochs": 1, "batch_size": 4}
     out = options.work / "pruned"
     shutil.rmtree(out, ignore_errors=True)
@@ -222,10 +235,10 @@ def gpu_peak(device: str) -> int | None:
 
 def kernels(options: Options) -> dict[str, Any]:
     """Seconds of a product of each shape: dense, and 2:4 by each of torch's libraries."""
+    lt = torch.sparse.SparseSemiStructuredTensorCUSPARSELT
     sparse: dict[str, Any] = {
-        "cuSPARSELt": torch.sparse.SparseSemiStructuredTensorCUSPARSELT,
-        "CUTLASS": torch.sparse.SparseSemiStructuredTensorCUTLASS,
-    }
+        "cuSPARSELt": lt, "searched": lt, "CUTLASS": torch.sparse.SparseSemiStructuredTensorCUTLASS,
+    }  # fmt: skip
     d, i = options.width, options.inner
     rows: list[dict[str, Any]] = []
     for shape in ((d, d), (i, d), (d, i)):
@@ -245,6 +258,8 @@ def kernels(options: Options) -> dict[str, Any]:
             for name, several in forms.items():
                 row: dict[str, Any] = {"shape": list(shape), "tokens": tokens, "form": name}
                 try:
+                    if name == "searched":
+                        row["algorithm"] = search(x, several)
                     given = nn.functional.linear(x, several[0]).float()
                     row["relative error"] = float((given - wanted).norm() / wanted.norm())
                     row["single calls"] = single_calls(x, several)
@@ -256,6 +271,15 @@ def kernels(options: Options) -> dict[str, Any]:
                 rows.append({"shape": list(shape), "tokens": tokens, "form": name, "refused": why})
         del weights, forms
     return {"products": rows}
+
+
+def search(x: Tensor, weights: list[Any]) -> int:
+    """Let cuSPARSELt try all its algorithms on this product, and note the best."""
+    padded = torch.zeros(-(-len(x) // 16) * 16, x.shape[1], device=x.device, dtype=x.dtype)
+    best = int(torch._cslt_sparse_mm_search(weights[0].packed, padded.T))
+    for weight in weights:
+        weight.alg_id_cusparselt = best
+    return best
 
 
 def two_four(shape: tuple[int, int]) -> Tensor:
@@ -404,7 +428,7 @@ def table(records: list[dict[str, Any]]) -> list[Table]:
     """The newest record of each part that is done."""
     newest = {r["configuration"]["part"]: r for r in records if r["status"] == "done"}
     times: list[list[str | int | float | None]] = []
-    for part in PARTS[:3]:
+    for part in PRUNING:
         if part not in newest:
             continue
         s = newest[part]["samples"]
@@ -452,15 +476,16 @@ def _products(rows: list[dict[str, Any]]) -> Table:
         for how in ("graphs", "single calls"):
             base = median(dense[how])
             line.append(round(1e6 * base, 1))
-            for name in ("cuSPARSELt", "CUTLASS"):
+            for name in ("cuSPARSELt", "searched", "CUTLASS"):
                 r = forms.get(name, {})
                 line.append(round(base / median(r[how]), 2) if how in r else "refused")
         lines.append(line)
     return Table(
-        ["weight", "tokens", "dense, us", "cuSPARSELt", "CUTLASS", "dense call, us",
-         "cuSPARSELt call", "CUTLASS call"],
+        ["weight", "tokens", "dense, us", "cuSPARSELt", "searched", "CUTLASS", "dense call, us",
+         "cuSPARSELt call", "searched call", "CUTLASS call"],
         lines,
-        "Dense against 2:4 in bfloat16: times as fast as dense (above 1: faster)",
+        "Dense against 2:4 in bfloat16: times as fast as dense (above 1: faster); "
+        "searched: cuSPARSELt after trying its algorithms",
     )  # fmt: skip
 
 
@@ -472,7 +497,7 @@ def main() -> None:
         return
     imported()
     begun = time.perf_counter()
-    if {"wanda", "sparsegpt", "reconstruct"} & set(options.parts):
+    if set(PRUNING) & set(options.parts):
         model(options)
         print(f"model made, {time.perf_counter() - begun:.1f} s", flush=True)
     for part in options.parts:
@@ -482,7 +507,7 @@ def main() -> None:
         work: dict[str, Callable[[], dict[str, Any]]] = {
             "kernels": lambda: kernels(options), "retrain-30b": lambda: retrain_30b(options),
         }  # fmt: skip
-        measure = work.get(part, lambda part=part: pruned(options, part))
+        measure = work.get(part, lambda part=part: pruned(options, part, begun))
         started = time.perf_counter()
         try:
             samples, status = profiled(options, part, measure), "done"

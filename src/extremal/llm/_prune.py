@@ -2,7 +2,7 @@
 
 import shutil
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from ._masking import LayerReport
 from ._report import write_prune_report
 from ._retrain import CHECKPOINT, RetrainConfig, Retrained, prepare, train_into
 from ._skeleton import Skeleton
-from ._stream import Stream, UnitReport
+from ._stream import Clock, Stream, UnitReport
 from ._text import context_of, draw_windows, read_text, text_sha256, tokenizer_of
 from ._writer import copy_files
 
@@ -38,6 +38,7 @@ class LLMPruned:
         units: What was done to every unit of blocks.
         tokens: Calibration tokens, 0 where none were needed.
         retrained: What the retraining afterwards did, where it was asked for.
+        around: Seconds before the first unit and after the last one, by phase.
     """
 
     path: Path
@@ -46,6 +47,7 @@ class LLMPruned:
     units: tuple[UnitReport, ...]
     tokens: int
     retrained: Retrained | None = None
+    around: dict[str, float] = field(default_factory=dict[str, float])
 
     @property
     def layers(self) -> tuple[LayerReport, ...]:
@@ -70,7 +72,7 @@ class LLMPruned:
     @property
     def seconds(self) -> dict[str, float]:
         """Time by phase."""
-        total: dict[str, float] = {}
+        total = dict(self.around)
         for unit in self.units:
             for phase, value in unit.seconds.items():
                 total[phase] = total.get(phase, 0.0) + value
@@ -189,11 +191,13 @@ def prune(
     device_of(settings.device)
     text = "" if settings.calibration is None else read_text(Path(settings.calibration))
     use = settings.needs_text
+    clock = Clock(torch.device(settings.device))
     identity = {
         **to_plain(settings),
         "calibration": text_sha256(text) if use else None,
         "source": folder.file_hashes(),
     }
+    clock.mark("hashes")
     with open_run(out, KIND, identity, resume=resume, force=force) as run:
         if resume and (run.path / "result.json").exists():
             return load_llm_pruned(out)
@@ -206,9 +210,11 @@ def prune(
                 tokenizer_of(folder.path), text, window=window, samples=settings.samples,
                 seed=settings.seed, mode=settings.mode,
             )  # fmt: skip
-        stream = Stream(folder, settings, run, out, ids)
+        clock.mark("text")
+        stream = Stream(folder, settings, run, out, ids, clock)
         if ids is not None and settings.needs_gram:
             _warn_few(stream.skeleton, settings.skip, ids.numel())
+        clock.mark("frame")
         units = stream.work()
         return _finished(stream, units, 0 if ids is None else ids.numel())
 
@@ -247,6 +253,7 @@ def _keep(run: Run, result: LLMPruned) -> None:
             "units": [to_plain(u) for u in result.units],
             "tokens": result.tokens,
             "retrained": None if result.retrained is None else result.retrained.as_json(),
+            "around": result.around,
         },
     )
 
@@ -265,9 +272,13 @@ def _finished(stream: Stream, units: list[UnitReport], tokens: int) -> LLMPruned
     table = {name: (mask.dtype, tuple(mask.shape)) for name, mask in masks.items()}
     write_tensors(out / MASKS, table, lambda name: [masks[name]])
     copy_files(folder.path, folder.other_files(), out)
+    stream.clock.mark("masks and other tensors")
     write_parent(out, folder, None)
     certificate = write_model_certificate(out, claimed, masks, trained)
-    result = LLMPruned(out, certificate, stream.config, tuple(units), tokens)
+    stream.clock.mark("certificate")
+    result = LLMPruned(
+        out, certificate, stream.config, tuple(units), tokens, around=stream.clock.seconds
+    )
     write_prune_report(out, result)
     _keep(run, result)
     shutil.rmtree(run.path / "activations", ignore_errors=True)
@@ -289,6 +300,7 @@ def load_llm_pruned(out: str | Path) -> LLMPruned:
         tuple(from_plain(UnitReport, u) for u in held["units"]),
         held["tokens"],
         None if held["retrained"] is None else from_plain(Retrained, held["retrained"]),
+        held.get("around", {}),
     )
 
 

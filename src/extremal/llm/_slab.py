@@ -75,6 +75,7 @@ def sweep_slab(
         n: Kept of a group, or 0 where the mask is given.
         m: Size of a group, or 0; a divisor of `end - start`.
     """
+    assert weight.stride(1) == keep.stride(1) == upper.stride(1) == 1
     rows, width = weight.shape[0], end - start
     errors = torch.empty(rows, width, dtype=torch.float32, device=weight.device)
     kernel: Any = _sweep_slab

@@ -71,12 +71,15 @@ class UnitReport:
 
 
 @dataclass
-class _Clock:
+class Clock:
+    """Seconds by phase, of a device that may work asynchronously."""
+
     device: torch.device
     seconds: dict[str, float] = field(default_factory=dict[str, float])
     last: float = field(default_factory=time.perf_counter)
 
     def mark(self, phase: str) -> None:
+        """Count the time since the last mark as a phase's."""
         if self.device.type == "cuda":  # its work is asynchronous
             torch.cuda.synchronize(self.device)
         now = time.perf_counter()
@@ -112,7 +115,13 @@ class Stream:
     """A pruning in progress."""
 
     def __init__(
-        self, folder: ModelFolder, config: PruneConfig, run: Run, out: Path, ids: Tensor | None
+        self,
+        folder: ModelFolder,
+        config: PruneConfig,
+        run: Run,
+        out: Path,
+        ids: Tensor | None,
+        clock: Clock,
     ) -> None:
         """Build the frame and check every layer before any work.
 
@@ -120,6 +129,7 @@ class Stream:
             LLMError: The model, the pattern or the text do not fit.
         """
         self.folder, self.config, self.run, self.out, self.ids = folder, config, run, out, ids
+        self.clock = clock
         self.device = torch.device(config.device)
         self.skeleton = Skeleton(folder, self.device)
         self.pattern = Pattern.parse(config.pattern)
@@ -205,7 +215,9 @@ class Stream:
             else:
                 sparse = self._chain("sparse", journal["turn"], fresh)
                 dense = self._chain("dense", journal["turn"], fresh)
+        self.clock.mark("embeddings")
         patterns = self._block_patterns()
+        self.clock.mark("owl")
         crash_point("captured")
         reports = [self._report(n) for n in range(self._units_before(journal["block"]))]
         with progress(self.depth, "blocks") as bar:
@@ -222,7 +234,9 @@ class Stream:
                 self._later(partial(run.write_json, "journal.json", journal))
                 crash_point("after journal")
                 bar.advance(len(unit))
+        self.clock.last = time.perf_counter()  # the units have clocks of their own
         self._settle()
+        self.clock.mark("write")
         return reports
 
     # What is done behind the computation ---------------------------------------------------------
@@ -330,7 +344,7 @@ class Stream:
         turn: int,
     ) -> tuple[UnitReport, Activations | None, Activations | None]:
         config, skeleton = self.config, self.skeleton
-        clock = _Clock(self.device)
+        clock = Clock(self.device)
         layers: list[Layer] = []
         reports: list[LayerReport] = []
         masks: dict[str, Tensor] = {}
