@@ -323,8 +323,9 @@ def main() -> None:
         bench.run(job)
         print(f"{i + 1}/{len(jobs)}: {job.part} {job.pattern} {job.method} {job.seed}", flush=True)
     shutil.rmtree(options.work, ignore_errors=True)
+    files = [f for f in (*options.known, options.out) if f.exists()]
     if options.shards == 1:
-        for one in table(read_records(options.out)):
+        for one in table([r for file in files for r in read_records(file)]):
             print(one.as_text(), end="\n\n")
 
 
