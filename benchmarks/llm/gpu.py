@@ -427,6 +427,7 @@ def machine(options: Options) -> dict[str, Any]:
 def table(records: list[dict[str, Any]]) -> list[Table]:
     """The newest record of each part that is done."""
     newest = {r["configuration"]["part"]: r for r in records if r["status"] == "done"}
+    on = " and ".join(sorted({str(r["configuration"].get("gpu")) for r in newest.values()}))
     times: list[list[str | int | float | None]] = []
     for part in PRUNING:
         if part not in newest:
@@ -444,11 +445,11 @@ def table(records: list[dict[str, Any]]) -> list[Table]:
             ["part", "blocks", "weights", "seconds", "of these the epoch", "GPU peak GB",
              "host peak GB", "phases"],
             times,
-            "A model of 7B shape on one GPU, 128 windows of 2048 tokens",
+            f"A model of 7B shape, 128 windows of 2048 tokens, on one {on}",
         )
     ]  # fmt: skip
     if "kernels" in newest:
-        tables.append(_products(newest["kernels"]["samples"]["products"]))
+        tables.append(_products(newest["kernels"]["samples"]["products"], on))
     if "retrain-30b" in newest:
         s = newest["retrain-30b"]["samples"]
         tables.append(
@@ -459,13 +460,13 @@ def table(records: list[dict[str, Any]]) -> list[Table]:
                   f"{s['trained'] / s['parameters']:.4%}", round(s["gpu bytes before"] / 1e9, 1),
                   round(s["gpu peak bytes"] / 1e9, 1),
                   round(s["seconds"] / len(s["losses"]), 2), s["tokens a step"]]],
-                "Bias and norms of an OPT-30B-shaped model, checkpointing, bfloat16",
+                f"Bias and norms of an OPT-30B-shaped model, checkpointing, bfloat16, on one {on}",
             )
         )  # fmt: skip
     return tables
 
 
-def _products(rows: list[dict[str, Any]]) -> Table:
+def _products(rows: list[dict[str, Any]], on: str) -> Table:
     by: dict[tuple[int, int, int], dict[str, dict[str, Any]]] = {}
     for r in rows:
         by.setdefault((*r["shape"], r["tokens"]), {})[r["form"]] = r
@@ -484,7 +485,7 @@ def _products(rows: list[dict[str, Any]]) -> Table:
         ["weight", "tokens", "dense, us", "cuSPARSELt", "searched", "CUTLASS", "dense call, us",
          "cuSPARSELt call", "searched call", "CUTLASS call"],
         lines,
-        "Dense against 2:4 in bfloat16: times as fast as dense (above 1: faster); "
+        f"Dense against 2:4 in bfloat16 on one {on}: times as fast as dense (above 1: faster); "
         "searched: cuSPARSELt after trying its algorithms",
     )  # fmt: skip
 
