@@ -19,8 +19,8 @@ Floor:    T = 262,144 tokens; a block has 202,375,168 weights, 32 of them 6.48e9
           The folder: 13.5 GB are read, hashed, written and hashed again.
 Fairness: times are of the whole verb, from the folder to the folder with masks, certificate and
           report; imports and the making of the model are before the clock, loading of kernels is in
-          it. Random weights and tokens: quality is not a question here. No peer: none can be
-          installed on the machine of this measurement. 2:4 products rotate through more weights
+          it. Random weights and tokens: quality is not a question here. No peer was at hand on
+          the machine of these records. 2:4 products rotate through more weights
           than the cache holds; both forms in bfloat16, by CUDA graphs (kernels alone) and by single
           calls (with what launching costs).
 """
