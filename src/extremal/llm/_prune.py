@@ -2,6 +2,7 @@
 
 import shutil
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -267,13 +268,18 @@ def _finished(stream: Stream, units: list[UnitReport], tokens: int) -> LLMPruned
         for unit in units
         for x in unit.layers
     ]
-    stream.copy_rest(trained | {c.tensor for c in claimed})
     masks = stream.masks(len(units))
     table = {name: (mask.dtype, tuple(mask.shape)) for name, mask in masks.items()}
-    write_tensors(out / MASKS, table, lambda name: [masks[name]])
-    copy_files(folder.path, folder.other_files(), out)
-    stream.clock.mark("masks and other tensors")
-    write_parent(out, folder, None)
+    with ThreadPoolExecutor(2) as pool:  # hashing and writing: a core each, while others copy
+        side = [
+            pool.submit(write_tensors, out / MASKS, table, lambda name: [masks[name]]),
+            pool.submit(write_parent, out, folder, None),
+        ]
+        stream.copy_rest(trained | {c.tensor for c in claimed})
+        copy_files(folder.path, folder.other_files(), out)
+        for job in side:
+            job.result()
+    stream.clock.mark("masks, other tensors, parent")
     certificate = write_model_certificate(out, claimed, masks, trained)
     stream.clock.mark("certificate")
     result = LLMPruned(

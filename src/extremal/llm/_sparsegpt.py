@@ -52,7 +52,8 @@ def factor_of(
     whole = H + torch.diag((H.diagonal() == 0).to(H.dtype))
     lower, _, used = factor(whole.flip(0, 1), damping, name)
     eye = torch.eye(len(H), dtype=H.dtype, device=H.device)
-    return torch.linalg.solve_triangular(lower.flip(0, 1), eye, upper=True), used
+    # By rows: the sweep reads rows of U, and took up to twice as long on LAPACK's columns.
+    return torch.linalg.solve_triangular(lower.flip(0, 1), eye, upper=True).contiguous(), used
 
 
 def sweep(
@@ -131,5 +132,5 @@ def _kernel(
         return None
     from ._slab import sweep_slab
 
-    upper = U.contiguous()
+    upper = U.contiguous()  # as it is, if it came from `factor_of`
     return lambda w, keep, start, end: sweep_slab(w, keep, upper, start, end, n, m)
