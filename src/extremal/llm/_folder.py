@@ -225,9 +225,3 @@ def side_by_side(work: Callable[[_T], _R], items: Iterable[_T]) -> list[_R]:
 def hashes_of(files: Iterable[Path]) -> list[str]:
     """Return the SHA-256 of every file."""
     return side_by_side(sha256_file, files)
-
-
-def tensor_sha256(tensor: Tensor) -> str:
-    """Return the SHA-256 of a tensor's bytes in memory order."""
-    flat = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-    return hashlib.sha256(flat.numpy().data).hexdigest()
