@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from extremal.tcurves._gpu import SOURCE
+from extremal.tcurves._gpu import source
 
 COMPILER = shutil.which("g++")
 
@@ -34,12 +34,13 @@ class OnCpu:
     def compiled(self, constants: tuple[tuple[str, int], ...]) -> ctypes.CDLL:
         if constants not in self.built:
             one = {**dict(constants), "THREADS": 1}
+            text = self.folder / f"flood{len(self.built)}.cpp"
+            text.write_text(source(tuple(one.items())), encoding="utf-8")
             library = self.folder / f"flood{len(self.built)}.so"
             assert COMPILER is not None
             subprocess.run(
-                [COMPILER, "-x", "c++", "-std=c++17", "-O1", "-shared", "-fPIC", "-w",
-                 *(f"-D{name}={value}" for name, value in one.items()),
-                 str(SOURCE), "-o", str(library)],
+                [COMPILER, "-std=c++17", "-O1", "-shared", "-fPIC", "-w", str(text), "-o",
+                 str(library)],
                 check=True, timeout=120,
             )  # fmt: skip
             self.built[constants] = ctypes.CDLL(str(library))

@@ -17,7 +17,7 @@
 // The hash of a tree depends on the sum of its subtrees' hashes, so their order does not matter.
 //
 // This file is CUDA C++ and, with one thread of one block, plain C++: the tests run it on a CPU.
-// Constants are given on the command line: W, TW, COPIES, CLUSTER (1 or 4), ODD, REGIONS (the most
+// Constants are defined in front of it: W, TW, COPIES, CLUSTER (1 or 4), ODD, REGIONS (the most
 // a curve can have), THREADS, BITS (of a sign vector's index), INPUTS (64-bit words a vector),
 // PLACES (of a block's histogram, a power of two).
 

@@ -23,7 +23,6 @@ from ._notation import Scheme
 from ._scheme import word
 from ._triangulation import Triangulation
 
-SOURCE = Path(__file__).with_name("_flood.cu")
 THREADS = 128
 PLACES = 512
 _TABLE = 1 << 18
@@ -59,6 +58,12 @@ class Device(Protocol):
         ...
 
 
+def source(constants: Sequence[tuple[str, int]]) -> str:
+    """Return the text of the kernels for given constants."""
+    lines = [f"#define {name} {value}\n" for name, value in constants]
+    return "".join(lines) + Path(__file__).with_name("_flood.cu").read_text(encoding="utf-8")
+
+
 class _Gpu:
     """A CUDA device."""
 
@@ -87,8 +92,7 @@ class _Gpu:
     def compiled(self, constants: tuple[tuple[str, int], ...]) -> Any:
         if constants not in self.built:
             self.built[constants] = self.cupy.RawModule(
-                code=SOURCE.read_text(encoding="utf-8"),
-                options=("--std=c++17", *(f"-D{name}={value}" for name, value in constants)),
+                code=source(constants), options=("--std=c++17",)
             )
         return self.built[constants]
 
