@@ -81,6 +81,15 @@ def test_histograms_equal_the_census_and_witnesses_are_the_first(cpu, name):
         assert found.witnesses[scheme] == "".join(map(str, signs[first].tolist()))
 
 
+@compiles
+def test_other_values_than_signs_are_refused(cpu):
+    t = tcurves.named("honeycomb-4")
+    signs = random_signs(t, 50)
+    signs[17, 3] = 2
+    with pytest.raises(ValueError, match="signs are 0 and 1"):
+        _gpu.indices(t, signs, cpu)
+
+
 @pytest.mark.parametrize("name", ["honeycomb-5", "bat", "cen", "strip-fan-10"])
 def test_copies_are_renumbered_and_turned_consistently(name):
     t = tcurves.named(name)

@@ -383,14 +383,19 @@ KERNEL of_batch(TABLES, const u64* packed, u64* names, u64 count, u64 offset, RE
     FINISH
 }
 
-// Rows of BITS zeros and ones as words, the first sign in the lowest bit.
-KERNEL pack(const u8* signs, u64* packed, u64 count) {
+// Rows of BITS zeros and ones as words, the first sign in the lowest bit; other values are told of.
+KERNEL pack(const u8* signs, u64* packed, u64 count, u32* failed) {
     for (u64 k = blockIdx.x * (u64)THREADS + threadIdx.x; k < count; k += gridDim.x * (u64)THREADS)
         for (int w = 0; w < INPUTS; w++) {
             u64 word = 0;
-            for (int j = 64 * w; j < BITS && j < 64 * w + 64; j++)
-                word |= (u64)(signs[k * BITS + j] & 1) << (j - 64 * w);
+            u32 all = 0;
+            for (int j = 64 * w; j < BITS && j < 64 * w + 64; j++) {
+                u32 sign = signs[k * BITS + j];
+                all |= sign;
+                word |= (u64)(sign & 1) << (j - 64 * w);
+            }
             packed[k * INPUTS + w] = word;
+            if (all > 1) *failed = 3;
         }
 }
 

@@ -204,7 +204,9 @@ class Evaluator:
 
     def pack(self, signs: Any, packed: Any, count: int) -> None:
         """Pack rows of zeros and ones."""
-        self.device.launch(self.kernels, "pack", count, 0, (signs, packed, np.uint64(count)))
+        self.device.launch(
+            self.kernels, "pack", count, 0, (signs, packed, np.uint64(count), self.failed)
+        )
 
     def number(self, names: Any, count: int, number: Any, out: Any) -> None:
         """Write the number that each hash's place in the table has."""
@@ -215,10 +217,13 @@ class Evaluator:
         """Return places in the table, counts and first indices of all hashes, by first index.
 
         Raises:
+            ValueError: A sign is not 0 or 1.
             TCurveError: There are more schemes than the table can hold.
         """
         failed = int(self.device.get(self.failed)[0])
         assert failed != 1, "no curve has more regions, or deeper nests, than its degree allows"
+        if failed == 3:
+            raise ValueError("signs are 0 and 1, and this array has other values.")
         if failed:
             raise TCurveError(
                 f"there are more than {_TABLE} schemes, too many for a table on the GPU; leave "
