@@ -31,11 +31,13 @@ class OnCpu:
     def get(self, array: np.ndarray) -> np.ndarray:
         return array.copy()
 
+    def threads(self, tables: int, own: int) -> int:
+        return 1
+
     def compiled(self, constants: tuple[tuple[str, int], ...]) -> ctypes.CDLL:
         if constants not in self.built:
-            one = {**dict(constants), "THREADS": 1}
             text = self.folder / f"flood{len(self.built)}.cpp"
-            text.write_text(source(tuple(one.items())), encoding="utf-8")
+            text.write_text(source(constants), encoding="utf-8")
             library = self.folder / f"flood{len(self.built)}.so"
             assert COMPILER is not None
             subprocess.run(
@@ -47,7 +49,13 @@ class OnCpu:
         return self.built[constants]
 
     def launch(
-        self, kernels: ctypes.CDLL, name: str, items: int, shared: int, arguments: Sequence[Any]
+        self,
+        kernels: ctypes.CDLL,
+        name: str,
+        items: int,
+        threads: int,
+        shared: int,
+        arguments: Sequence[Any],
     ) -> None:
         kinds = {
             np.uint64: ctypes.c_uint64, np.uint32: ctypes.c_uint32, np.int32: ctypes.c_int32

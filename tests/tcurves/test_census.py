@@ -247,7 +247,7 @@ def test_what_cannot_fit_is_refused_before_it_begins():
 
 def test_what_comes_to_need_more_stops():
     with pytest.raises(tcurves.MemoryLimitError, match="has come to need"):
-        run_sweep(tcurves.named("honeycomb-7"), None, CensusConfig(memory=0.005, threads=1), 1)
+        run_sweep(tcurves.named("honeycomb-7"), None, CensusConfig(memory=0.001, threads=1), 1)
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,6 @@ from ._notation import Scheme
 from ._scheme import word
 from ._triangulation import Triangulation
 
-THREADS = 128
 PLACES = 512
 _TABLE = 1 << 18
 _VECTORS = 1 << 31  # a launch
@@ -47,12 +46,22 @@ class Device(Protocol):
         """Return a copy of an array from there."""
         ...
 
+    def threads(self, tables: int, own: int) -> int:
+        """Return the threads of a block, from the bytes of its tables and of each thread."""
+        ...
+
     def compiled(self, constants: tuple[tuple[str, int], ...]) -> Any:
         """Return the kernels for given constants."""
         ...
 
     def launch(
-        self, kernels: Any, name: str, items: int, shared: int, arguments: Sequence[Any]
+        self,
+        kernels: Any,
+        name: str,
+        items: int,
+        threads: int,
+        shared: int,
+        arguments: Sequence[Any],
     ) -> None:
         """Run a kernel on so many items with so many bytes of shared memory a block."""
         ...
@@ -89,6 +98,22 @@ class _Gpu:
     def get(self, array: Any) -> np.ndarray:
         return array.get()
 
+    def threads(self, tables: int, own: int) -> int:
+        # As many at a time as the shared memory holds: 8 % more with 256 than with 128 at degree 7.
+        def at_a_time(threads: int) -> int:
+            return threads * self.blocks(tables + own * threads)
+
+        best = max((256, 128, 64), key=at_a_time)
+        if at_a_time(best) == 0:
+            raise TCurveError(
+                f"the tables need {tables + 64 * own:,} bytes of shared memory, more than this "
+                f"GPU's {self.shared_of_block:,}; leave the device out for the CPU."
+            )
+        return best
+
+    def blocks(self, shared: int) -> int:
+        return self.shared // (shared + 1024) if shared <= self.shared_of_block else 0
+
     def compiled(self, constants: tuple[tuple[str, int], ...]) -> Any:
         if constants not in self.built:
             self.built[constants] = self.cupy.RawModule(
@@ -97,21 +122,22 @@ class _Gpu:
         return self.built[constants]
 
     def launch(
-        self, kernels: Any, name: str, items: int, shared: int, arguments: Sequence[Any]
+        self,
+        kernels: Any,
+        name: str,
+        items: int,
+        threads: int,
+        shared: int,
+        arguments: Sequence[Any],
     ) -> None:
         kernel = kernels.get_function(name)
-        if shared > self.shared_of_block:
-            raise TCurveError(
-                f"the tables need {shared:,} bytes of shared memory a block, more than this GPU's "
-                f"{self.shared_of_block:,}; leave the device out for the CPU."
-            )
         if shared > 48 << 10:  # the limit without asking
             kernel.max_dynamic_shared_size_bytes = shared
         # as many blocks as run at a time: they take vectors in turn and copy their tables once
-        registers = -(-kernel.num_regs // 8) * 8 * THREADS
-        at_a_time = min(2048 // THREADS, self.shared // (shared + 1024), 65536 // registers)
-        blocks = min(-(-items // THREADS), self.processors * at_a_time)
-        kernel((blocks,), (THREADS,), tuple(arguments), shared_mem=shared)
+        registers = -(-kernel.num_regs // 8) * 8 * threads
+        at_a_time = min(2048 // threads, self.blocks(shared), 65536 // registers)
+        blocks = min(-(-items // threads), self.processors * at_a_time)
+        kernel((blocks,), (threads,), tuple(arguments), shared_mem=shared)
 
 
 @cache
@@ -147,6 +173,13 @@ class Evaluator:
         tables = tables or flood(t)
         signs = sign_table(t, tables, bits, fixed)
         self.inputs = max(1, -(-len(bits) // 64))
+        work = max(8 * tables.words, 2 * tables.regions) + (tables.regions + 1) // 2
+        parts = (
+            tables.rows.size, signs.size, 16 * tables.words, tables.closures.size, len(tables.cycle)
+        )  # fmt: skip
+        shared = 4 * (sum(-(-k // 4) * 4 for k in parts) + 5 * PLACES)
+        self.threads = device.threads(shared, 4 * work)
+        self.shared = shared + 4 * work * self.threads
         constants = {
             "W": tables.words,
             "TW": tables.twisted_words,
@@ -154,7 +187,7 @@ class Evaluator:
             "CLUSTER": tables.cluster,
             "ODD": t.degree % 2,
             "REGIONS": tables.regions,
-            "THREADS": THREADS,
+            "THREADS": self.threads,
             "BITS": len(bits),
             "INPUTS": self.inputs,
             "PLACES": PLACES,
@@ -164,24 +197,11 @@ class Evaluator:
             *(
                 device.put(array)
                 for array in (
-                    tables.rows,
-                    signs,
-                    tables.before.view(np.uint32),
-                    tables.closures,
-                    tables.cycle,
+                    tables.rows, signs, tables.before.view(np.uint32), tables.closures, tables.cycle
                 )
             ),
             np.int32(len(tables.cycle)),
-        )
-        work = max(8 * tables.words, 2 * tables.regions) + (tables.regions + 1) // 2
-        parts = (
-            tables.rows.size,
-            signs.size,
-            16 * tables.words,
-            tables.closures.size,
-            len(tables.cycle),
-        )
-        self.shared = 4 * (sum(-(-k // 4) * 4 for k in parts) + 5 * PLACES + work * THREADS)
+        )  # fmt: skip
         self.hashes = device.put(np.zeros(_TABLE, np.uint64))
         self.counts = device.put(np.zeros(_TABLE, np.uint64))
         self.first = device.put(np.full(_TABLE, _NONE))
@@ -191,27 +211,32 @@ class Evaluator:
     def add_range(self, first: int, last: int) -> None:
         """Count the vectors with the indices first .. last-1."""
         self.device.launch(
-            self.kernels, "of_range", last - first, self.shared,
+            self.kernels, "of_range", last - first, self.threads, self.shared,
             (*self.tables, np.uint64(first), np.uint64(last), *self.results),
         )  # fmt: skip
 
     def add_batch(self, packed: Any, names: Any, count: int, offset: int = 0) -> None:
         """Count packed vectors and write their hashes; the first has number `offset`."""
         self.device.launch(
-            self.kernels, "of_batch", count, self.shared,
+            self.kernels, "of_batch", count, self.threads, self.shared,
             (*self.tables, packed, names, np.uint64(count), np.uint64(offset), *self.results),
         )  # fmt: skip
 
     def pack(self, signs: Any, packed: Any, count: int) -> None:
         """Pack rows of zeros and ones."""
         self.device.launch(
-            self.kernels, "pack", count, 0, (signs, packed, np.uint64(count), self.failed)
+            self.kernels,
+            "pack",
+            count,
+            self.threads,
+            0,
+            (signs, packed, np.uint64(count), self.failed),
         )
 
     def number(self, names: Any, count: int, number: Any, out: Any) -> None:
         """Write the number that each hash's place in the table has."""
         arguments = (names, np.uint64(count), self.hashes, np.uint32(_TABLE - 1), number, out)
-        self.device.launch(self.kernels, "numbers", count, 0, arguments)
+        self.device.launch(self.kernels, "numbers", count, self.threads, 0, arguments)
 
     def found(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return places in the table, counts and first indices of all hashes, by first index.
