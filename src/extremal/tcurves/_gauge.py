@@ -13,6 +13,8 @@ represented by its antipode, the parity turns.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import product
 
 import numpy as np
 
@@ -63,6 +65,7 @@ class Gauges:
         self.step = -1
         self.first = glued(t).first.tolist()
         self.reflected = _reflected(t)
+        self.coordinates = np.array(t.points, np.int64).T
 
     def next(self, points: Sequence[int], kept: Sequence[int], places: dict[int, int]) -> Gauge:
         """Return the change after the next step.
@@ -84,29 +87,28 @@ class Gauges:
                         replaced = True
         index = {p: k for k, p in enumerate(points)}
         changes = self.changes() if replaced else [(0, 0, 0)]
-        functions = np.array(
-            [[(a + b * i + c * j) % 2 for i, j in self.t.points] for a, b, c in changes], np.int64
+        i, j = self.coordinates
+        functions = np.array([(a + b * i + c * j) % 2 for a, b, c in changes])
+        where = np.zeros(self.first[-1], np.int64)
+        for p in points:
+            where[self.first[p] : self.first[p + 1]] = range(
+                places[p], places[p] + self.first[p + 1] - self.first[p]
+            )
+        stay = np.array(
+            [u for p in kept for u in range(self.first[p], self.first[p + 1])], np.int64
         )
-        copies: list[list[int]] = []
-        turns: list[list[int]] = []
-        for _, b, c in changes:
-            row = [
-                (places[p] + image - self.first[p], turn)
-                for p in kept
-                for image, turn in self.reflected[b, c][self.first[p] : self.first[p + 1]]
-            ]
-            copies.append([copy for copy, _ in row])
-            turns.append([turn for _, turn in row])
-        flips = [sum(int(f[p]) << k for k, p in enumerate(kept)) for f in functions]
+        images = [self.reflected[b, c] for _, b, c in changes]
+        order = np.array(kept, np.int64)
+        bits = functions[:, order].astype(np.uint64) << np.arange(len(kept), dtype=np.uint64)
         return Gauge(
             # an anchor that left before and was not replaced has sign 1 for good
             np.array([index.get(a, -1) for a in self.anchors] if replaced else [], np.int64),
             np.array(self.anchors if replaced else [], np.int64),
             functions,
             np.array([index[p] for p in kept], np.int64),
-            np.array(flips, np.uint64),
-            np.array(copies, np.int64).reshape(len(changes), -1),
-            np.array(turns, np.int64).reshape(len(changes), -1),
+            np.bitwise_or.reduce(bits, axis=1),
+            np.array([where[image[stay]] for image, _ in images]),
+            np.array([turn[stay] for _, turn in images]),
         )
 
     def independent(self, points: Sequence[int]) -> bool:
@@ -114,30 +116,27 @@ class Gauges:
 
     def changes(self) -> list[tuple[int, int, int]]:
         """For each set of anchors the function that is 1 at them and 0 at the other anchors."""
-        found: list[tuple[int, int, int]] = []
-        for wanted in range(8):
-            for f in range(8):
-                a, b, c = f & 1, f >> 1 & 1, f >> 2
-                at = [self.t.points[p] for p in self.anchors]
-                if sum((a + b * i + c * j) % 2 << k for k, (i, j) in enumerate(at)) == wanted:
-                    found.append((a, b, c))
+        at = [self.t.points[p] for p in self.anchors]
+        found: dict[int, tuple[int, int, int]] = {}
+        for a, b, c in product((0, 1), repeat=3):
+            values = [(a + b * i + c * j) % 2 for i, j in at]
+            found[values[0] + 2 * values[1] + 4 * values[2]] = (a, b, c)
         assert len(found) == 8, "the anchors are independent"
-        return found
+        return [found[wanted] for wanted in range(8)]
 
 
-def _reflected(t: Triangulation) -> dict[tuple[int, int], list[tuple[int, int]]]:
-    """For each reflection and copy its image, and whether that is represented by its antipode."""
+@lru_cache(maxsize=16)
+def _reflected(t: Triangulation) -> dict[tuple[int, int], tuple[np.ndarray, np.ndarray]]:
+    """For each reflection the image of each copy, and whether its antipode represents it."""
     place = [(int(x), int(y)) for x, y in glued(t).place]
     number = {p: k for k, p in enumerate(place)}
-    found: dict[tuple[int, int], list[tuple[int, int]]] = {}
+    found: dict[tuple[int, int], tuple[np.ndarray, np.ndarray]] = {}
     for b in (0, 1):
         for c in (0, 1):
-            rows: list[tuple[int, int]] = []
-            for x, y in place:
-                image = (-x if b else x, -y if c else y)
-                turn = int(image not in number)
-                rows.append((number[(-image[0], -image[1]) if turn else image], turn))
-            found[b, c] = rows
+            images = [(-x if b else x, -y if c else y) for x, y in place]
+            turns = [int(p not in number) for p in images]
+            rows = [number.get(p, number.get((-p[0], -p[1]))) for p in images]
+            found[b, c] = np.array(rows, np.int64), np.array(turns, np.int64)
     return found
 
 
