@@ -259,7 +259,7 @@ def table(records: list[dict[str, Any]]) -> list[Table]:
             rates_,
         ),
         Table(
-            ["triangulation", "GPU", "vectors", "schemes", "GPU, s", "census on a core, s", "equal"],
+            ["triangulation", "GPU", "vectors", "schemes", "GPU, s", "census, s", "equal"],
             wholes,
         ),
     ]  # fmt: skip
