@@ -315,12 +315,11 @@ def plan(
     t: Triangulation, fixed: Mapping[int, int] | None, seed: int
 ) -> tuple[tuple[int, ...], dict[int, int], float]:
     """Return the order of points, the signs fixed in it and the number of states predicted."""
-    order, cost = elimination_order(t, 300, 2000, seed)
-    if cost > 2e5:  # worth a longer search
-        order, cost = elimination_order(t, 3000, 50_000, seed)
+    order, states = elimination_order(t, 300, 2000, seed)
+    if states > 5e5:  # worth a longer search
+        order, states = elimination_order(t, 3000, 50_000, seed)
     chosen = _independent(t, order) if fixed is None else dict(fixed)
-    # Beyond the range of the fit the number of states grows faster than the fitted cost.
-    return order, chosen, max(cost, 0.02 * cost**1.5)
+    return order, chosen, states
 
 
 def memory_limit(gib: float) -> int:

@@ -21,6 +21,8 @@ import numpy as np
 from ._glued import glued
 from ._triangulation import Triangulation
 
+_NONE = np.empty(0, np.int64)
+
 
 @dataclass(frozen=True)
 class Gauge:
@@ -86,26 +88,35 @@ class Gauges:
                         self.anchors[k] = max(fit, key=lambda p: self.leaves[p])
                         replaced = True
         index = {p: k for k, p in enumerate(points)}
-        changes = self.changes() if replaced else [(0, 0, 0)]
+        still = np.array([index[p] for p in kept], np.int64)
+        copies = [places[p] + k for p in kept for k in range(self.first[p + 1] - self.first[p])]
+        if not replaced:
+            return Gauge(
+                _NONE,
+                _NONE,
+                np.zeros((1, self.t.n), np.int64),
+                still,
+                np.zeros(1, np.uint64),
+                np.array([copies], np.int64),
+                np.zeros((1, len(copies)), np.int64),
+            )
+        changes = self.changes()
         i, j = self.coordinates
         functions = np.array([(a + b * i + c * j) % 2 for a, b, c in changes])
         where = np.zeros(self.first[-1], np.int64)
-        for p in points:
-            where[self.first[p] : self.first[p + 1]] = range(
-                places[p], places[p] + self.first[p + 1] - self.first[p]
-            )
         stay = np.array(
             [u for p in kept for u in range(self.first[p], self.first[p + 1])], np.int64
         )
+        where[stay] = copies
         images = [self.reflected[b, c] for _, b, c in changes]
         order = np.array(kept, np.int64)
         bits = functions[:, order].astype(np.uint64) << np.arange(len(kept), dtype=np.uint64)
         return Gauge(
             # an anchor that left before and was not replaced has sign 1 for good
-            np.array([index.get(a, -1) for a in self.anchors] if replaced else [], np.int64),
-            np.array(self.anchors if replaced else [], np.int64),
+            np.array([index.get(a, -1) for a in self.anchors], np.int64),
+            np.array(self.anchors, np.int64),
             functions,
-            np.array([index[p] for p in kept], np.int64),
+            still,
             np.bitwise_or.reduce(bits, axis=1),
             np.array([where[image[stay]] for image, _ in images]),
             np.array([turn[stay] for _, turn in images]),
