@@ -16,7 +16,7 @@ import numpy as np
 from ._glued import Glued, glued
 from ._triangulation import Triangulation
 
-CLUSTER = 4
+CLUSTER = 4  # copies that a step takes together, as `_flood.cu` has it
 
 Edge = tuple[int, int, int]
 
@@ -29,7 +29,6 @@ class Flood:
         degree: d.
         words: 32-bit words that hold a bit a copy.
         twisted_words: How many of them have copies with twisted edges.
-        cluster: Copies that a step takes together.
         copies: Their number.
         rows: Neighbours of each subset of each cluster, as the kernels read them.
         closures: For each cluster, subset of it that may be taken, and subset of that to begin
@@ -43,7 +42,6 @@ class Flood:
     degree: int
     words: int
     twisted_words: int
-    cluster: int
     copies: int
     rows: np.ndarray
     closures: np.ndarray
@@ -59,7 +57,7 @@ class Flood:
 
 
 @lru_cache(maxsize=64)
-def flood(t: Triangulation, cluster: int = CLUSTER) -> Flood:
+def flood(t: Triangulation) -> Flood:
     """Return the tables of a triangulation."""
     complex_ = glued(t)
     count = len(complex_.point)
@@ -70,7 +68,7 @@ def flood(t: Triangulation, cluster: int = CLUSTER) -> Flood:
     for u, v, _ in edges:
         around[u].append(v)
         around[v].append(u)
-    order = _order(complex_, around, touched, cluster)
+    order = _order(complex_, around, touched)
     number = np.empty(count, np.int64)
     number[order] = np.arange(count)
     words = (count + 31) // 32
@@ -81,9 +79,9 @@ def flood(t: Triangulation, cluster: int = CLUSTER) -> Flood:
         assert before[k] < k, "each copy but the first is joined to an earlier one"
     renumbered = [(int(number[u]), int(number[v]), twist) for u, v, twist in edges]
     return Flood(
-        t.degree, words, twisted_words, cluster, count,
-        _rows(renumbered, words, twisted_words, cluster),
-        _closures(renumbered, words, cluster), before,
+        t.degree, words, twisted_words, count,
+        _rows(renumbered, words, twisted_words),
+        _closures(renumbered, words), before,
         _one_sided_cycle(renumbered, count), number, turned,
     )  # fmt: skip
 
@@ -204,9 +202,7 @@ def _turned(complex_: Glued, edges: Sequence[Edge]) -> np.ndarray:
     return turned
 
 
-def _order(
-    complex_: Glued, around: Sequence[Sequence[int]], touched: set[int], cluster: int
-) -> list[int]:
+def _order(complex_: Glued, around: Sequence[Sequence[int]], touched: set[int]) -> list[int]:
     """Return the copies: those with twisted edges first, each next to an earlier one.
 
     Clusters are filled with copies that have most neighbours in them, because copies that a region
@@ -221,7 +217,7 @@ def _order(
         while left:
             choice = (border & left) or (left if not order else set[int]())
             assert choice, "copies with twisted edges are joined to each other"
-            inside = set(order[len(order) - len(order) % cluster :])
+            inside = set(order[len(order) - len(order) % CLUSTER :])
 
             def key(v: int, inside: set[int] = inside) -> tuple[int, int, tuple[int, int]]:
                 within = sum(u in inside for u in around[v])
@@ -236,21 +232,19 @@ def _order(
     return order
 
 
-def _rows(edges: Sequence[Edge], words: int, twisted_words: int, cluster: int) -> np.ndarray:
+def _rows(edges: Sequence[Edge], words: int, twisted_words: int) -> np.ndarray:
     """Return neighbours by untwisted, then by twisted edges, of each subset of each cluster."""
     width = words + twisted_words
     alone = np.zeros((32 * words, width), np.uint32)
     for u, v, twist in edges:
         for a, b in ((u, v), (v, u)):
             alone[a, (words if twist else 0) + b // 32] |= np.uint32(1 << (31 - b % 32))
-    flat = alone
-    if cluster > 1:
-        table = np.zeros((32 * words // cluster, 1 << cluster, width), np.uint32)
-        for subset in range(1 << cluster):
-            for j in range(cluster):
-                if subset >> (cluster - 1 - j) & 1:
-                    table[:, subset] |= alone[j::cluster]
-        flat = table.reshape(-1, width)
+    table = np.zeros((32 * words // CLUSTER, 1 << CLUSTER, width), np.uint32)
+    for subset in range(1 << CLUSTER):
+        for j in range(CLUSTER):
+            if subset >> (CLUSTER - 1 - j) & 1:
+                table[:, subset] |= alone[j::CLUSTER]
+    flat = table.reshape(-1, width)
     rest = (0, 1, 2, 4)[width % 4]
     parts = [flat[:, k : k + 4] for k in range(0, width - width % 4, 4)]
     last = np.zeros((len(flat), rest), np.uint32)
@@ -258,22 +252,20 @@ def _rows(edges: Sequence[Edge], words: int, twisted_words: int, cluster: int) -
     return np.concatenate([part.reshape(-1) for part in [*parts, last]])
 
 
-def _closures(edges: Sequence[Edge], words: int, cluster: int) -> np.ndarray:
+def _closures(edges: Sequence[Edge], words: int) -> np.ndarray:
     """Return what is joined to a subset of a cluster, by untwisted edges within a larger one."""
-    if cluster == 1:
-        return np.zeros(4, np.uint32)
-    clusters, subsets = 32 * words // cluster, 1 << cluster
-    joined = np.zeros((clusters, cluster), np.uint8)
+    clusters, subsets = 32 * words // CLUSTER, 1 << CLUSTER
+    joined = np.zeros((clusters, CLUSTER), np.uint8)
     for u, v, twist in edges:
-        if u // cluster == v // cluster and not twist:
-            joined[u // cluster, u % cluster] |= 1 << (cluster - 1 - v % cluster)
-            joined[u // cluster, v % cluster] |= 1 << (cluster - 1 - u % cluster)
+        if u // CLUSTER == v // CLUSTER and not twist:
+            joined[u // CLUSTER, u % CLUSTER] |= 1 << (CLUSTER - 1 - v % CLUSTER)
+            joined[u // CLUSTER, v % CLUSTER] |= 1 << (CLUSTER - 1 - u % CLUSTER)
     many = np.arange(subsets, dtype=np.uint8)
     may, found = np.broadcast_arrays(many[None, :, None], many[None, None, :] & many[None, :, None])
     found = np.repeat(found, clusters, 0)
-    for _ in range(cluster):
-        for j in range(cluster):
-            inside = found >> (cluster - 1 - j) & 1
+    for _ in range(CLUSTER):
+        for j in range(CLUSTER):
+            inside = found >> (CLUSTER - 1 - j) & 1
             found = found | (inside * joined[:, j, None, None] & may)
     return np.ascontiguousarray(found.astype(np.uint8)).reshape(-1).view(np.uint32)
 

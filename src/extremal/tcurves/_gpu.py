@@ -17,7 +17,7 @@ import numpy as np
 from extremal.lab import require
 
 from ._errors import TCurveError
-from ._flood import Flood, flood, sign_table
+from ._flood import flood, sign_table
 from ._lattice import point_index
 from ._notation import Scheme
 from ._scheme import word
@@ -167,10 +167,9 @@ class Evaluator:
         bits: Sequence[int],
         fixed: Mapping[int, int],
         device: Device,
-        tables: Flood | None = None,
     ) -> None:
         self.device = device
-        tables = tables or flood(t)
+        tables = flood(t)
         signs = sign_table(t, tables, bits, fixed)
         self.inputs = max(1, -(-len(bits) // 64))
         work = max(8 * tables.words, 2 * tables.regions) + (tables.regions + 1) // 2
@@ -184,7 +183,6 @@ class Evaluator:
             "W": tables.words,
             "TW": tables.twisted_words,
             "COPIES": tables.copies,
-            "CLUSTER": tables.cluster,
             "ODD": t.degree % 2,
             "REGIONS": tables.regions,
             "THREADS": self.threads,
