@@ -16,6 +16,8 @@ from ._weights import matrices
 class NuclearLoss(Hooks):
     """Add a times the nuclear norms of all weights to the loss."""
 
+    values_only = True
+
     def __init__(self, strength: float) -> None:
         """Take the weight a."""
         self.strength = strength
@@ -33,6 +35,8 @@ class NuclearLoss(Hooks):
 
 class NuclearProx(Hooks):
     """Lower the singular values of all weights after each step."""
+
+    values_only = True
 
     def __init__(self, strength: float) -> None:
         """Take the weight a."""
