@@ -125,7 +125,7 @@ class NetArthur:
         with torch.inference_mode():
             for start in range(0, len(codes), 8192):
                 piece = slice(start, start + 8192)
-                shown = torch.from_numpy(np.ascontiguousarray(mask[piece])).float().to(self.device)
+                shown = torch.from_numpy(mask[piece].astype(np.float32)).to(self.device)
                 values = self.net.encoder.values(np.maximum(codes[piece], 0))
                 parts.append(self.net(values, shown).double().cpu().numpy())
         return np.concatenate(parts) if parts else np.zeros((0, self.task.classes + 1))
