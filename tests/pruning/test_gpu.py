@@ -48,7 +48,7 @@ def dense():
 def test_a_soup_on_a_gpu(tmp_path, dense, executor):
     result = pruning.soup(
         dense, sparsity=0.8, phases=2, epochs=2, members=2, compare=True, corrupt=20, basin=1,
-        executor=executor, workers=2, device="cuda", graph=executor == "serial",
+        executor=executor, workers=2, batch_size=32, device="cuda", graph=executor == "serial",
         out=tmp_path / "run",
     )  # fmt: skip
     assert len(result.rows) == 9
