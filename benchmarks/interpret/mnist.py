@@ -48,6 +48,8 @@ class Options:
     """Compare explainers instead of sweeping k and gamma."""
     peer_samples: int = 200
     k: int = 32
+    morgana: str = "pool"
+    """Of the training, in the sweep: pool, or frank-wolfe with 15 iterations."""
     device: str = "cpu"
     """Where games are played and attacked."""
     digits: bool = False
@@ -96,14 +98,15 @@ def _game(options: Options, k: int, gamma: float, seed: int) -> TrainConfig:
         )  # fmt: skip
     return TrainConfig(
         data="mnist", path=str(options.path), classes=("3", "8"), k=k, gamma=gamma, seed=seed,
-        epochs=options.epochs, pretrain=2, morgana="pool" if gamma else "none", attacker_epochs=1,
-        device=options.device,
+        epochs=options.epochs, pretrain=2, morgana=options.morgana if gamma else "none",
+        iterations=15, attacker_epochs=1, device=options.device,
     )  # fmt: skip
 
 
 def _place(options: Options) -> dict[str, str]:
-    """What a record says about the device; those of a CPU say nothing."""
-    return {} if options.device == "cpu" else {"device": options.device}
+    """What a record says beside the usual: another Morgana of the training, another device."""
+    found = {} if options.morgana == "pool" else {"morgana": options.morgana}
+    return found if options.device == "cpu" else {**found, "device": options.device}
 
 
 def _record(options: Options, what: dict[str, Any], seed: int, samples: dict[str, Any]) -> None:
@@ -248,7 +251,7 @@ def table(records: list[dict[str, Any]]) -> list[Table]:
         c = r["configuration"]
         key = (
             c["explainer"], c["samples"], c["k"], c["gamma"], c.get("data", "mnist"), c["epochs"],
-            c["prover"],
+            c["prover"], c.get("morgana", "pool") if c["gamma"] else "none",
         )  # fmt: skip
         groups.setdefault(key, []).append(r["samples"])
 
@@ -282,10 +285,10 @@ def table(records: list[dict[str, Any]]) -> list[Table]:
     others = [k for k in groups if k not in sweeps]
     out = [
         Table(
-            ["k", "gamma", "epochs", *columns],
+            ["k", "gamma", "Morgana", "epochs", *columns],
             [
-                [k[2], k[3], k[5], *row(groups[k])]
-                for k in sorted(sweeps, key=lambda k: (k[3], k[2], k[5]))
+                [k[2], k[3], k[7], k[5], *row(groups[k])]
+                for k in sorted(sweeps, key=lambda k: (k[3], k[7], k[2], k[5]))
             ],
             title="Merlin, by k and gamma; the lesser of the two classes, mean of the seeds",
         )
