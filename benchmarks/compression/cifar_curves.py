@@ -84,6 +84,8 @@ class Options:
     test_size: int = 1000
     epochs: int = 5
     device: str = "cpu"
+    precision: str = "float32"
+    """Of training; weights and measurements are float32."""
     out: Path = HERE / "results" / "cifar_curves.jsonl"
 
 
@@ -98,7 +100,8 @@ def main() -> None:
             configuration = {
                 "method": method, "train images": options.train_size,
                 "test images": options.test_size, "epochs": options.epochs,
-                "device": options.device, "options": METHODS[method],
+                "device": options.device, "precision": options.precision,
+                "options": METHODS[method],
             }  # fmt: skip
             done = read_records(options.out) if options.out.exists() else []
             if (configuration, seed) in [(r["configuration"], r["seed"]) for r in done]:
@@ -123,7 +126,9 @@ def measured(options: Options, data: training.Data, method: str, seed: int) -> d
     try:
         fit = training.fit(
             data=data, model="resnet20", epochs=options.epochs, seed=seed, threads=1,
-            device=options.device, graph=options.device.startswith("cuda"), **settings,
+            device=options.device, graph=options.device.startswith("cuda"),
+            precision=options.precision, channels_last=options.device.startswith("cuda"),
+            **settings,
         )  # fmt: skip
     except training.TrainingError as error:
         seconds = time.perf_counter() - begun

@@ -52,12 +52,18 @@ class Options:
     """Test images for everything but corruptions, stratified; by default all."""
     corrupt: int = 1000
     device: str = "cpu"
+    precision: str = "float32"
+    """Of retraining; weights and measurements are float32."""
+    recalibrate: float = 0.2
+    """Share of the training images that measures batch statistics anew."""
     executor: Literal["serial", "processes", "ray", "vmap"] = "processes"
     workers: int = 2
     work: Path = Path("runs/cifar-soups")
     """Where the runs lie; finished ones are used again."""
     dense: Path | None = None
     """A finished dense run, in place of training one."""
+    dense_note: str = ""
+    """What a record says about it."""
     out: Path = HERE / "results" / "cifar_soups.jsonl"
 
 
@@ -89,8 +95,13 @@ def main() -> None:
         print(f"left out: there is no CIFAR-10 at {options.data}; give --data PATH")
         return
     dense, data = inputs(options)
-    hidden = ("data", "work", "dense", "out", "workers", "sparsities", "seeds", "executor")
+    hidden = (
+        "data", "work", "dense", "dense_note", "out", "workers", "sparsities", "seeds", "executor",
+    )  # fmt: skip
     plain = {k: v for k, v in to_plain(options).items() if k not in hidden}
+    for name in ("precision", "recalibrate"):  # the first records do not name them
+        if getattr(options, name) == getattr(Options, name):
+            del plain[name]
     gpu = options.device.startswith("cuda")
     done = read_records(options.out) if options.out.exists() else []
     known = [(r["configuration"], r["seed"]) for r in done]
@@ -117,6 +128,10 @@ def main() -> None:
                 workers=options.workers,
                 checkpoint_every=0 if gpu else 20,
                 graph=gpu,
+                precision=options.precision,
+                recalibrate=options.recalibrate,
+                lr=options.lr,
+                dense_epochs=options.dense_epochs,
                 out=out,
                 resume=out.exists(),
             )
@@ -131,7 +146,7 @@ def main() -> None:
                     "geometry": soup.geometry,
                 },
                 wall_seconds=time.perf_counter() - began,
-                notes="JPEG-recompressed CIFAR-10",
+                notes=f"JPEG-recompressed CIFAR-10. {options.dense_note}".strip(),
             )
             print(soup.table().as_text(), flush=True)
     for one in table(read_records(options.out)):
@@ -179,7 +194,8 @@ def table(records: list[dict[str, Any]]) -> list[Table]:
                 f"{model} on {c['device']}, {c['train_size'] or 50_000:,} training images, dense "
                 f"{c['dense_epochs']} epochs, {c['phases']} phases of "
                 f"{_count(c['epochs'] // c['phases'], 'epoch')}, {c['members']} members, "
-                f"{_count(len(runs), 'seed')}; clean: {c['test_size'] or 10_000:,} test images; "
+                f"{_count(len(runs), 'seed')}, {c.get('precision', 'float32')}; "
+                f"clean: {c['test_size'] or 10_000:,} test images; "
                 f"corrupted: 9 kinds x 5 severities on {c['corrupt']:,} test images. "
                 f"{_verdict(values)}",
             )

@@ -63,7 +63,7 @@ class Masks(Mapping[str, Tensor]):
     @property
     def pruned(self) -> int:
         """How many of them are pruned."""
-        return self.size - sum(int(mask.sum()) for mask in self.values())
+        return self.size - sum(self._counts())
 
     @property
     def sparsity(self) -> float:
@@ -73,9 +73,15 @@ class Masks(Mapping[str, Tensor]):
     def per_layer(self) -> tuple[LayerSparsity, ...]:
         """Each layer's counts, in parameter order."""
         return tuple(
-            LayerSparsity(name, tuple(m.shape), m.numel(), m.numel() - int(m.sum()))
-            for name, m in self.items()
+            LayerSparsity(name, tuple(m.shape), m.numel(), m.numel() - kept)
+            for (name, m), kept in zip(self.items(), self._counts(), strict=True)
         )
+
+    def _counts(self) -> list[int]:
+        """Weights kept in each layer; asked of a GPU once, not once a layer."""
+        if not self._kept:
+            return []
+        return torch.stack([mask.sum() for mask in self.values()]).tolist()
 
     def within(self, other: Mapping[str, Tensor]) -> bool:
         """Whether everything kept here is kept in `other` too (phases nest)."""

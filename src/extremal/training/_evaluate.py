@@ -19,6 +19,7 @@ from ._data import Data, Normaliser, Split
 from ._modes import device_of, modes_kept
 
 BINS = 15
+_AT_ONCE = 1 << 28  # bytes of images that a GPU takes whole
 
 
 @dataclass(frozen=True)
@@ -173,6 +174,9 @@ def _inputs(
         )
     split = examples.test if isinstance(examples, Data) else examples
     normalise = Normaliser(source, device)
+    images = split.images
+    if images.nbytes <= _AT_ONCE:
+        images = images.to(device)  # a copy a batch would wait for the GPU each time
     for start in range(0, len(split), batch_size):
         rows = slice(start, start + batch_size)
-        yield normalise(split.images[rows].to(device)), split.labels[rows]
+        yield normalise(images[rows].to(device)), split.labels[rows]

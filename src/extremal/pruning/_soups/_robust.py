@@ -36,17 +36,17 @@ def corrupted_accuracies(
     """
     chosen = _some(data.test, images)
     kinds = {
-        kind: [
-            _accuracy(models, Split(_corrupted(chosen.images, kind, s, seed), chosen.labels), data)
-            for s in SEVERITIES
-        ]
+        kind: _accuracies(
+            models,
+            [Split(_corrupted(chosen.images, kind, s, seed), chosen.labels) for s in SEVERITIES],
+            data,
+        )
         for kind in CORRUPTIONS
     }
     found: dict[str, Any] = {"mean": _mean(kinds), "kinds": kinds, "images": len(chosen)}
     if folder is not None:
         files = {
-            kind: [_accuracy(models, split, data) for split in splits]
-            for kind, splits in read_cifar_c(folder, images)
+            kind: _accuracies(models, splits, data) for kind, splits in read_cifar_c(folder, images)
         }
         found["files"] = {"mean": _mean(files), "kinds": files}
     return found
@@ -129,16 +129,20 @@ def _some(split: Split, images: int) -> Split:
     return split.take(order[places].sort().values)
 
 
-def _accuracy(models: Sequence[nn.Module], split: Split, data: Data) -> float:
+def _accuracies(models: Sequence[nn.Module], splits: Sequence[Split], data: Data) -> list[float]:
+    """Of each split, measured in one sweep: a GPU is then waited for once."""
+    together = Split(
+        torch.cat([split.images for split in splits]), torch.cat([split.labels for split in splits])
+    )
     if len(models) == 1:
-        return training.evaluate(models[0], split, data=data).top1
-    total: Tensor | None = None
-    labels = split.labels
-    for model in models:
-        found, labels = training.scores(model, split, data=data)
-        total = found.double().softmax(1) if total is None else total + found.double().softmax(1)
-    assert total is not None
-    return int((total.argmax(1) == labels).sum()) / len(labels)
+        right = torch.from_numpy(training.evaluate(models[0], together, data=data).correct)
+    else:
+        total = torch.zeros(())
+        for model in models:
+            total = total + training.scores(model, together, data=data)[0].double().softmax(1)
+        right = total.argmax(1) == together.labels
+    parts = right.split([len(split) for split in splits])
+    return [int(part.sum()) / len(part) for part in parts]
 
 
 def _mean(kinds: dict[str, list[float]]) -> float:
