@@ -36,6 +36,8 @@ class Options:
     batch: int = 128
     steps: int = 60
     epochs: int = 4
+    shared: bool = False
+    """Say in the record that other processes use the GPU at the same time."""
     out: Path = HERE / "results" / "graph_speed.jsonl"
 
 
@@ -96,7 +98,8 @@ def main() -> None:
                 question=QUESTION,
                 configuration={
                     "network": name, "batch": options.batch, "steps": options.steps,
-                    "device": torch.cuda.get_device_name(), **settings,
+                    "device": torch.cuda.get_device_name(), "shared": options.shared,
+                    **settings,
                 },
                 seed=0,
                 samples=samples,
@@ -112,7 +115,8 @@ def table(records: list[dict[str, Any]]) -> Table:
         c = r["configuration"]
         key = (
             c["network"], c["batch"], "last" if c.get("channels_last") else "first",
-            c.get("precision", "float32"), c["device"],
+            c.get("precision", "float32"),
+            c["device"] + (", beside other processes" if c["shared"] else ""),
         )  # fmt: skip
         for how, values in r["samples"].items():
             found.setdefault(key, {}).setdefault(how, []).extend(values)
