@@ -1,8 +1,8 @@
 """A step's forward and backward pass as one CUDA graph.
 
-A small network on a GPU is bound by launches: ResNet-20 at 128 images is some 400 kernels of a few
-microseconds each, and Python starts them no faster than one every 15. A graph is recorded once and
-started whole. It reads weights, statistics and batch where they lay when it was recorded, so hooks
+A small network on a GPU is bound by launches: a step of ResNet-20 is some 400 kernels of a few
+microseconds each, which Python cannot start as fast as they run. A graph is recorded once and
+started whole (`benchmarks/training/graph_speed.py` measures what that gains). It reads weights, statistics and batch where they lay when it was recorded, so hooks
 may change their values and gradients, but nothing else: they say so by `Hooks.values_only`.
 
 The first steps run eagerly, which makes what is made lazily (workspaces, plans); a batch of another
