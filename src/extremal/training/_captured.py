@@ -2,8 +2,9 @@
 
 A small network on a GPU is bound by launches: a step of ResNet-20 is some 400 kernels of a few
 microseconds each, which Python cannot start as fast as they run. A graph is recorded once and
-started whole (`benchmarks/training/graph_speed.py` measures what that gains). It reads weights, statistics and batch where they lay when it was recorded, so hooks
-may change their values and gradients, but nothing else: they say so by `Hooks.values_only`.
+started whole (`benchmarks/training/graph_speed.py` measures what that gains). It reads weights,
+statistics and batch where they lay when it was recorded, so hooks may change their values and
+gradients, but nothing else: they say so by `Hooks.values_only`.
 
 The first steps run eagerly, which makes what is made lazily (workspaces, plans); a batch of another
 size than the recorded one does too. Everything runs on one stream of its own: torch refuses to
