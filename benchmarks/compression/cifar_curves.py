@@ -109,7 +109,8 @@ def main() -> None:
             record = measured(options, data, method, seed)
             append_record(
                 options.out, question=QUESTION, configuration=configuration, seed=seed,
-                samples=record, notes=data.note, status=record.pop("status"),
+                notes=f"{data.note}. {_machine(options)}".strip(),
+                status=record.pop("status"), samples=record,
                 wall_seconds=record["training seconds"] + record["sweep seconds"],
             )  # fmt: skip
             print(method, seed, {k: v for k, v in record.items() if k != "points"}, flush=True)
@@ -152,6 +153,12 @@ def measured(options: Options, data: training.Data, method: str, seed: int) -> d
         "training seconds": trained - begun,
         "sweep seconds": time.perf_counter() - trained,
     }
+
+
+def _machine(options: Options) -> str:
+    """What a record does not know of the machine by itself."""
+    cuda = options.device.startswith("cuda")
+    return f"One {torch.cuda.get_device_name()}." if cuda else ""
 
 
 Runs = dict[str, dict[int, dict[str, Any]]]

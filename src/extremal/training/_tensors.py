@@ -67,8 +67,8 @@ def save_tensors(
 def on_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the tensors, detached, on the CPU; small ones of a GPU come in one copy a type.
 
-    A copy waits for the GPU, and for other processes that use it: a checkpoint of ResNet-20 holds
-    200 tensors, and each waited 20 ms on a GPU that twenty processes shared.
+    A copy waits for the GPU, and for its turn where other processes use it too; a checkpoint of
+    ResNet-20 holds 200 tensors.
     """
     found = {name: tensor.detach() for name, tensor in tensors.items()}
     groups: dict[tuple[torch.device, torch.dtype], list[str]] = {}

@@ -105,7 +105,7 @@ def read_cifar_c(
 
 
 def _corrupted(images: Tensor, kind: str, severity: int, seed: int) -> Tensor:
-    """As `corrupt`; of few images a soup's dozen networks share the result, 7 s for 1000."""
+    """As `corrupt`; a soup's dozen networks share the result, where the images are few."""
     if images.nbytes > _FEW:
         return corrupt(images, kind, severity, seed)
     array = images.cpu().numpy()
