@@ -7,7 +7,7 @@ statistics and batch where they lay when it was recorded, so hooks may change th
 gradients, but nothing else: they say so by `Hooks.values_only`.
 
 The first steps run eagerly, which makes what is made lazily (workspaces, plans); a batch of another
-size than the recorded one does too. Everything runs on one stream of its own: torch refuses to
+size than the first one does too. Everything runs on one stream of its own: torch refuses to
 record gradients that were accumulated on another before.
 """
 
@@ -32,6 +32,7 @@ class CapturedStep:
         self._model, self._step, self._precision = model, step, precision
         self._parameters = [p for p in model.parameters() if p.requires_grad]
         self._seen = 0
+        self._shapes: list[torch.Size] = []
         self._graph: torch.cuda.CUDAGraph | None = None
 
     def replayed(self, batch: Any) -> Tensor | None:
@@ -41,15 +42,14 @@ class CapturedStep:
             TrainingError: The step does something that no graph can hold.
         """
         inputs = _tensors(batch)
+        shapes = [t.shape for t in inputs]
+        self._shapes = self._shapes or shapes
         self._seen += 1
-        if self._seen <= _EAGER:
+        if self._seen <= _EAGER or shapes != self._shapes:
             return None
-        if self._graph is None:
+        # Once; and again where something put other tensors in the place of the parameters.
+        if self._graph is None or self._places != self._addresses():
             self._record(inputs)
-        elif [t.shape for t in inputs] != [t.shape for t in self._inputs]:
-            return None
-        elif self._places != self._addresses():
-            self._record(inputs)  # something put other tensors in the place of the parameters
         assert self._graph is not None
         for kept, new in zip(self._inputs, inputs, strict=True):
             kept.copy_(new)
