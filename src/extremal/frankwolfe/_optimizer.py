@@ -179,10 +179,15 @@ class RegionOptimizer(torch.optim.Optimizer):
     def _refuse_not_finite(self, group: dict[str, Any], places: list[int], sizes: Any) -> None:
         """Name the first parameter whose gradient's norm is not finite.
 
-        On a GPU the question would wait for the device at every step, so it is asked every 50.
+        On a GPU the answer comes at one of the next steps: to wait for it would hold up the host.
         """
         if isinstance(sizes, list):
-            if sizes and sizes[0].is_cuda and self._steps % 50:
+            if sizes and sizes[0].is_cuda and type(sizes[0]) is Tensor:
+                from ._cuda import refuse, watch
+
+                late = watch(self, group).take(~torch.isfinite(torch.stack(sizes)))
+                if late is not None:
+                    refuse(group, places[late], [])
                 return
             sizes = torch.stack([s.float() for s in sizes]) if sizes else torch.zeros(1)
         if bool(torch.isfinite(sizes).all()):
