@@ -9,6 +9,7 @@ Fairness: the same steps, batches, masks and optimizer; one after another in one
 """
 
 import copy
+import dataclasses
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,6 +77,9 @@ def _measure(options: Options, name: str) -> dict[str, list[float]]:
     ]
     lr = [0.01] * options.steps
     found: dict[str, list[float]] = {"separate": [], "stacked": []}
+    recorded = options.device != "cpu"
+    if recorded:
+        found |= {"separate, recorded": [], "stacked, recorded": []}
 
     def timed(work: Any) -> float:
         if options.device.startswith("cuda"):
@@ -87,22 +91,30 @@ def _measure(options: Options, name: str) -> dict[str, list[float]]:
         return time.perf_counter() - began
 
     for repeat in range(options.repeats + 1):
-        apart = [copy.deepcopy(start) for _ in loops]
-        together = [copy.deepcopy(start) for _ in loops]
+        for name in found:
+            models = [copy.deepcopy(start) for _ in loops]
+            record = "recorded" in name
+            fields = {f.name for f in dataclasses.fields(training.LoopConfig)}
+            use = [
+                dataclasses.replace(each, graph=record) if "graph" in fields else each
+                for each in loops
+            ]
 
-        def separate(models: list[Any] = apart) -> None:
-            for model, loop in zip(models, loops, strict=True):
-                training.train(model, data, epochs=1, lr=lr, loop=loop, hooks=[KeepMasks(masks)])
+            def separate(models: list[Any] = models, use: list[Any] = use) -> None:
+                for model, loop in zip(models, use, strict=True):
+                    training.train(
+                        model, data, epochs=1, lr=lr, loop=loop, hooks=[KeepMasks(masks)]
+                    )
 
-        def stacked(models: list[Any] = together) -> None:
-            pruning.train_stacked(
-                models, data, epochs=1, lr=[lr] * len(loops), loops=loops, masks=masks
-            )
+            def stacked(models: list[Any] = models, record: bool = record) -> None:
+                pruning.train_stacked(
+                    models, data, epochs=1, lr=[lr] * len(loops), loops=loops, masks=masks,
+                    graph=record,
+                )  # fmt: skip
 
-        pair = timed(separate), timed(stacked)
-        if repeat:
-            found["separate"].append(pair[0])
-            found["stacked"].append(pair[1])
+            seconds = timed(separate if name.startswith("separate") else stacked)
+            if repeat:
+                found[name].append(seconds)
     return found
 
 
