@@ -3,7 +3,6 @@
 import copy
 import json
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -378,17 +377,17 @@ def _cuda_latencies(
     samples: dict[str, list[float]] = {}
     for name, model in models.items():
         there = model if name == "after" else copy.deepcopy(model).half().cuda()
-        samples[name] = _cuda_seconds(lambda m=there.eval(): m(inputs), repeats)
+        samples[name] = _cuda_seconds(there.eval(), inputs, repeats)
     return samples
 
 
-def _cuda_seconds(run: Callable[[], Any], repeats: int) -> list[float]:
+def _cuda_seconds(model: nn.Module, inputs: torch.Tensor, repeats: int) -> list[float]:
     samples: list[float] = []
     with torch.inference_mode():
         for number in range(repeats + 3):
             begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
             begin.record()
-            run()
+            model(inputs)
             end.record()
             torch.cuda.synchronize()
             if number >= 3:

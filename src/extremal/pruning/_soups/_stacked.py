@@ -118,7 +118,9 @@ def train_stacked(
     def step(x: Tensor, y: Tensor, now: Tensor | Sequence[float]) -> Tensor:
         with torch.autocast(device.type, precision) if precision else nullcontext():
             values: Tensor = stacked(params, buffers, x, y)
-        found = torch.autograd.grad(values.sum(), list(trained.values()), allow_unused=True)
+        found: Sequence[Tensor | None] = torch.autograd.grad(
+            values.sum(), list(trained.values()), allow_unused=True
+        )
         gradients = {n: g for n, g in zip(trained, found, strict=True) if g is not None}
         _mask(gradients, kept)
         if loop.clip_norm:
