@@ -2,6 +2,7 @@
 
 import copy
 import importlib.util
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ NAMES = list(cases.CASES)
 # Their oracles are assignments, shortest paths, eigenvectors or decompositions, which torch or
 # SciPy only give to a host that waits.
 WAITS = {
-    "Birkhoff", "NuclearBall", "KyFanKSparse", "Spectraplex", "UnitSpectrahedron", "Fantope",
+    "Birkhoff", "KyFanKSparse", "Spectraplex", "UnitSpectrahedron", "Fantope",
     "FlowPolytope", "Ellipsoid", "Hull", "Product", "Permutahedron", "Permutahedron-w", "OWLBall",
     "Diamond", "Box",
 }  # fmt: skip
@@ -105,6 +106,31 @@ def test_fused_steps_agree_with_plain_ones_on_the_cpu(region, rescale):
         torch.testing.assert_close(one, two, atol=4e-6, rtol=0)
 
 
+@pytest.mark.parametrize("region", VECTORS[:3], ids=str)
+@pytest.mark.parametrize(
+    "options", [{}, {"clip": (0.5, 2.0), "cap": 0.3}, {"inner_steps": 1}], ids=str
+)
+@pytest.mark.parametrize("make", [fw.AdaSFW, fw.AdamSFW])
+def test_adaptive_steps_agree_with_plain_ones_on_the_cpu(make, region, options):
+    shapes = [(40, 1000), (3,), (16, 8, 3, 3), (1,), ()]
+    found = []
+    for device in ("cpu", "cuda"):
+        params = [nn.Parameter(torch.zeros(s, device=device)) for s in shapes]
+        given = {"lr": 0.1, "inner_steps": 3, **options}
+        optimizer = make(
+            [{"params": params, "region": region}], fused=False if device == "cpu" else None,
+            **given,
+        )  # fmt: skip
+        for number, step in enumerate(gradients(shapes, 4)):
+            for p, g in zip(params, step, strict=True):
+                p.grad = g.to(device)
+            quiet(optimizer.step) if number and device == "cuda" else optimizer.step()
+        found.append([p.detach().cpu() for p in params])
+    for one, two in zip(*found, strict=True):
+        # A vertex of the maximum norm changes sign where q is 0 up to rounding.
+        assert float((one - two).norm()) <= 2e-3 * float(one.norm()) + 1e-7
+
+
 def uneven(kind):
     """Gradients whose k largest are hard to find."""
     g = torch.randn(300, 400, generator=torch.Generator().manual_seed(1))
@@ -129,16 +155,16 @@ def test_exactly_the_largest_move(kind, k, rescale):
         found = []
         for device in ("cpu", "cuda"):
             x = 1e-4 * torch.randn(300, 400, generator=torch.Generator().manual_seed(7))
-            p = nn.Parameter(x.to(device))
-            p.grad = uneven(kind).to(device)
+            dtype = torch.float64 if device == "cpu" else torch.float32
+            p = nn.Parameter(x.to(device, dtype))
+            p.grad = uneven(kind).to(device, dtype)
             lr = 0.5 if rescale == "none" else 1e-3
-            fused = False if device == "cpu" else None
-            optimizer = over(make(100.0, k=k), lr=lr, rescale=rescale, fused=fused)([p])
+            optimizer = over(make(100.0, k=k), lr=lr, rescale=rescale)([p])
             optimizer.step()
             optimizer.step()
-            found.append(p.detach().cpu())
+            found.append(p.detach().cpu().double())
         scale = float(found[0].abs().max())
-        torch.testing.assert_close(found[1] / scale, found[0] / scale, atol=3e-6, rtol=0)
+        torch.testing.assert_close(found[1] / scale, found[0] / scale, atol=1e-6, rtol=0)
 
 
 def test_runs_repeat_to_the_bit():
@@ -156,8 +182,10 @@ def test_runs_repeat_to_the_bit():
 def quiet(step):
     """Run a step; a call that waits for the device raises."""
     torch.cuda.synchronize()
-    torch.cuda.set_sync_debug_mode("error")
     try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # torch calls the mode a prototype
+            torch.cuda.set_sync_debug_mode("error")
         step()
     finally:
         torch.cuda.set_sync_debug_mode("default")
@@ -177,6 +205,44 @@ def test_no_step_waits_for_the_device(name, rescale):
             p.grad = torch.randn_like(p)
         quiet(optimizer.step) if number else optimizer.step()  # the first makes state and kernels
     assert all(bool(region.contains(p.detach(), 1e-4)) for p in params)
+
+
+@pytest.mark.parametrize("rescale", ["none", "diameter", "fast_gradient", "gradient"])
+@pytest.mark.parametrize("mode", ["fast", "accurate", "feasible"])
+def test_spectral_stacks_agree_with_matrices_on_the_cpu(mode, rescale):
+    shapes = [(64, 64), (96, 32), (64, 64), (16, 8, 3, 3), (32, 96), (96, 32)]
+    region = fw.SpectralBall(1.0, scaling="max")
+    found = []
+    for device in ("cpu", "cuda"):
+        params = [nn.Parameter(torch.zeros(s, device=device)) for s in shapes]
+        optimizer = over(region, lr=0.1, spectral=mode, rescale=rescale)(params)
+        for number, step in enumerate(gradients(shapes, 3)):
+            for p, g in zip(params, step, strict=True):
+                p.grad = g.to(device)
+            quiet(optimizer.step) if number and device == "cuda" else optimizer.step()
+        found.append([p.detach().cpu() for p in params])
+    for one, two in zip(*found, strict=True):
+        # The fast mode rounds to bfloat16 on a GPU.
+        error = float((one - two).norm() / one.norm())
+        assert error < (3e-2 if mode == "fast" else 1e-4)
+
+
+def test_muon_agrees_with_torch():
+    shapes = [(64, 64), (96, 32), (32, 96)]
+    found = []
+    for make in (
+        lambda ps: fw.Muon([{"params": ps}], lr=1e-2, weight_decay=0.1),
+        lambda ps: torch.optim.Muon(ps, lr=1e-2, weight_decay=0.1),
+    ):
+        params = [nn.Parameter(torch.zeros(s, device="cuda")) for s in shapes]
+        optimizer = make(params)
+        for step in gradients(shapes, 3):
+            for p, g in zip(params, step, strict=True):
+                p.grad = g.cuda()
+            optimizer.step()
+        found.append([p.detach() for p in params])
+    for one, two in zip(*found, strict=True):
+        assert float((one - two).norm() / two.norm()) < 2e-2  # both round to bfloat16
 
 
 def network():
@@ -248,7 +314,7 @@ def test_optimizers_learn_quietly_save_and_load_bit_exactly(name, tmp_path):
     assert not all(a.equal(b) for a, b in zip(model.parameters(), copied.parameters(), strict=True))
 
 
-@pytest.mark.parametrize("name", ["sfw-l2", "sfw-k-support", "sfw-group", "muon"])
+@pytest.mark.parametrize("name", ["sfw-l2", "sfw-k-support", "sfw-group", "muon", "adasfw"])
 def test_a_bad_gradient_moves_nothing_and_is_named(name):
     model = network()
     optimizer = OPTIMIZERS[name](model)

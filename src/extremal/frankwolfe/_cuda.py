@@ -19,9 +19,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ._errors import FrankWolfeError
 from ._kernels import KINDS
 
-_CHUNK, _BLOCK, _WARPS = 1 << 14, 2048, 8
+CHUNK, BLOCK, WARPS = 1 << 14, 2048, 8
 _RESCALES = ("none", "diameter", "gradient", "fast_gradient")
 _PLANS: weakref.WeakKeyDictionary[Any, dict[int, "_Plan"]] = weakref.WeakKeyDictionary()
 _MOVES: weakref.WeakKeyDictionary[Any, dict[int, "_Move"]] = weakref.WeakKeyDictionary()
@@ -58,7 +59,7 @@ def fused_cuda_step(
     plan = plans.get(id(group))
     if plan is None or not plan.fits(optimizer, group, places, grads):
         params = [group["params"][i] for i in places]
-        if not all(_plain(p, g) for p, g in zip(params, grads, strict=True)):
+        if not all(plain(p, g) for p, g in zip(params, grads, strict=True)):
             return False
         if group["momentum"] == 0 and group["dampening"] and group["momentum_seed"] == "gradient":
             return False
@@ -70,7 +71,7 @@ def fused_cuda_step(
     return True
 
 
-def _plain(p: Tensor, g: Tensor) -> bool:
+def plain(p: Tensor, g: Tensor) -> bool:
     """Whether both are float32 on one GPU and filled without gaps in the same order."""
     if p.dtype != torch.float32 or g.dtype != torch.float32 or type(p.data) is not Tensor:
         return False
@@ -87,7 +88,7 @@ class Cut:
         rows: list[tuple[int, int]] = []
         ranges = [0]
         for j, n in enumerate(sizes):
-            rows += [(j, start) for start in range(0, n, _CHUNK)]
+            rows += [(j, start) for start in range(0, n, CHUNK)]
             ranges.append(len(rows))
         self.count, self.tensors = len(rows), len(sizes)
         self.chunks = torch.tensor(rows, dtype=torch.int64, device=device)
@@ -127,7 +128,69 @@ def watch(optimizer: Any, group: dict[str, Any]) -> Watch:
     return _WATCHES.setdefault(optimizer, {}).setdefault(id(group), Watch())
 
 
-class _Plan:
+class Listed:
+    """What a plan for the tensors of a group remembers, and whether it still holds."""
+
+    def __init__(self, optimizer: Any, group: dict[str, Any], kind: int, places: list[int]) -> None:
+        """Take the parameters."""
+        self.kind, self.places = kind, list(places)
+        self.params: list[Tensor] = [group["params"][i] for i in places]
+        self.sized, self.state = group["sized"], optimizer.state
+        self.watch = Watch()
+        self.n = len(self.params)
+        self.cut = Cut([p.numel() for p in self.params], self.params[0].device)
+
+    @staticmethod
+    def average(optimizer: Any, p: Tensor) -> Tensor:
+        """The average of a parameter's gradients, made at its first step."""
+        held = optimizer.state[p]
+        if "momentum_buffer" not in held:
+            held["momentum_buffer"] = torch.zeros_like(p, memory_format=torch.preserve_format)
+        return held["momentum_buffer"]
+
+    def counters(self, optimizer: Any) -> list[Tensor]:
+        """The counters of clipped steps."""
+        for p in self.params:
+            if "clipped" not in optimizer.state[p]:
+                optimizer.state[p]["clipped"] = torch.zeros((), device=p.device)
+        return [optimizer.state[p]["clipped"] for p in self.params]
+
+    def rows(self) -> list[list[Tensor]]:
+        """The tensors, beside parameters and gradients, whose addresses the kernels read."""
+        raise NotImplementedError
+
+    def point(self, grads: list[Tensor]) -> None:
+        """Write the addresses; the copy to the device waits for nothing."""
+        self.grads = [(g.data_ptr(), g.stride(), g.dtype) for g in grads]
+        self.at = [p.data_ptr() for p in self.params]
+        table = [self.at, [g[0] for g in self.grads]]
+        table += [[t.data_ptr() for t in row] for row in self.rows()]
+        self.wide = all(a % 16 == 0 for row in table for a in row)
+        self.where = torch.tensor(table, dtype=torch.int64).to(
+            self.params[0].device, non_blocking=True
+        )
+
+    def fits(
+        self, optimizer: Any, group: dict[str, Any], places: list[int], grads: list[Tensor]
+    ) -> bool:
+        """Whether nothing has changed but, perhaps, where the gradients lie."""
+        if self.sized is not group["sized"] or self.state is not optimizer.state:
+            return False
+        if self.places != places or self.at != [p.data_ptr() for p in self.params]:
+            return False
+        first = optimizer.state[self.params[0]].get("momentum_buffer")
+        if first is None or first.data_ptr() != self.rows()[0][0].data_ptr():
+            return False
+        now = [(g.data_ptr(), g.stride(), g.dtype) for g in grads]
+        if now == self.grads:
+            return True
+        if any(a[1:] != b[1:] for a, b in zip(now, self.grads, strict=True)):
+            return False
+        self.point(grads)
+        return True
+
+
+class _Plan(Listed):
     """What stays the same from step to step for the tensors of a group."""
 
     def __init__(
@@ -135,23 +198,13 @@ class _Plan:
         grads: list[Tensor],
     ) -> None:  # fmt: skip
         """Make the state of new parameters, the tables and the room for sums."""
-        self.kind, self.places = kind, list(places)
-        self.params = [group["params"][i] for i in places]
-        self.sized = group["sized"]
+        super().__init__(optimizer, group, kind, places)
         regions = [group["sized"][i] for i in places]
-        self.state = optimizer.state
         self.buffers = [self._buffer(optimizer, group, p, g)
                         for p, g in zip(self.params, grads, strict=True)]  # fmt: skip
-        self.clipped: list[Tensor] = []
-        for p in self.params:
-            held = optimizer.state[p]
-            if "clipped" not in held:
-                held["clipped"] = torch.zeros((), dtype=torch.float32, device=p.device)
-            self.clipped.append(held["clipped"])
+        self.clipped = self.counters(optimizer)
         device = self.params[0].device
         sizes = [p.numel() for p in self.params]
-        self.cut = Cut(sizes, device)
-        self.n = len(sizes)
         shapes = [tuple(p.shape) or (1,) for p in self.params]
         self.counts = torch.tensor(
             [getattr(r, "k", 0) if kind >= 3 else 0 for r in regions],
@@ -170,57 +223,24 @@ class _Plan:
         self.tops = torch.zeros(count, 2, dtype=torch.int64, device=device)
         few = self.n if kind >= 3 else 1
         self.histogram = torch.zeros(few, 4, 256, dtype=torch.int32, device=device)
+        self.found = torch.zeros(few, 8, dtype=torch.int32, device=device)
         self.ties = torch.zeros(count, dtype=torch.int32, device=device)
         self.quotas = torch.zeros(count, dtype=torch.int32, device=device)
         self.moves = torch.zeros(self.n, 4, device=device)
         self.bad = torch.zeros(self.n, dtype=torch.int8, device=device)
-        self.watch = Watch()
-        self._point(grads)
+        self.point(grads)
 
-    @staticmethod
-    def _buffer(optimizer: Any, group: dict[str, Any], p: Tensor, g: Tensor) -> Tensor:
-        held = optimizer.state[p]
-        if "momentum_buffer" not in held:
-            held["momentum_buffer"] = torch.zeros_like(p, memory_format=torch.preserve_format)
-            keep, take = float(group["momentum"]), 1.0 - float(group["dampening"])
-            if group["momentum_seed"] == "gradient" and keep:
-                # The coming update, keep m + take g, must give g.
-                held["momentum_buffer"].copy_(g).mul_((1.0 - take) / keep)
-        return held["momentum_buffer"]
+    def rows(self) -> list[list[Tensor]]:
+        """See `Listed`."""
+        return [self.buffers, self.clipped]
 
-    def _point(self, grads: list[Tensor]) -> None:
-        """Write the addresses; the copy to the device waits for nothing."""
-        self.grads = [(g.data_ptr(), g.stride(), g.dtype) for g in grads]
-        self.at = [p.data_ptr() for p in self.params]
-        rows = [
-            self.at,
-            [g[0] for g in self.grads],
-            [m.data_ptr() for m in self.buffers],
-            [c.data_ptr() for c in self.clipped],
-        ]
-        self.wide = all(a % 16 == 0 for row in rows[:3] for a in row)
-        self.where = torch.tensor(rows, dtype=torch.int64).to(
-            self.params[0].device, non_blocking=True
-        )
-
-    def fits(
-        self, optimizer: Any, group: dict[str, Any], places: list[int], grads: list[Tensor]
-    ) -> bool:
-        """Whether nothing has changed but, perhaps, where the gradients lie."""
-        if self.sized is not group["sized"] or self.state is not optimizer.state:
-            return False
-        if self.places != places or self.at != [p.data_ptr() for p in self.params]:
-            return False
-        first = group["params"][places[0]]
-        if optimizer.state[first].get("momentum_buffer") is not self.buffers[0]:
-            return False
-        now = [(g.data_ptr(), g.stride(), g.dtype) for g in grads]
-        if now == self.grads:
-            return True
-        if any(a[1:] != b[1:] for a, b in zip(now, self.grads, strict=True)):
-            return False
-        self._point(grads)
-        return True
+    def _buffer(self, optimizer: Any, group: dict[str, Any], p: Tensor, g: Tensor) -> Tensor:
+        new = "momentum_buffer" not in optimizer.state[p]
+        m = self.average(optimizer, p)
+        keep, take = float(group["momentum"]), 1.0 - float(group["dampening"])
+        if new and group["momentum_seed"] == "gradient" and keep:
+            m.copy_(g).mul_((1.0 - take) / keep)  # the coming update, keep m + take g, gives g
+        return m
 
     def run(self, optimizer: Any, group: dict[str, Any]) -> None:
         """Update averages, choose lengths, move."""
@@ -230,7 +250,7 @@ class _Plan:
         needs_x = rescale == 2
         keep, take = float(group["momentum"]), 1.0 - float(group["dampening"])
         whole = float(group["lr"]) * float(group["lr_factor"])
-        shape: dict[str, Any] = {"CHUNK": _CHUNK, "BLOCK": _BLOCK, "num_warps": _WARPS}
+        shape: dict[str, Any] = {"CHUNK": CHUNK, "BLOCK": BLOCK, "num_warps": WARPS}
         grid = (cut.count,)
         with torch.cuda.device(self.params[0].device):
             if kind >= 3:
@@ -242,21 +262,21 @@ class _Plan:
             if kind >= 3:
                 for level in (1, 2, 3):
                     kernels.refine[grid](
-                        self.where, cut.chunks, cut.sizes, self.counts, self.histogram, n,
-                        LEVEL=level, WIDE=self.wide, **shape,
+                        self.where, cut.chunks, cut.sizes, self.counts, self.histogram,
+                        self.found, n, LEVEL=level, WIDE=self.wide, **shape,
                     )  # fmt: skip
                 kernels.tally[grid](
-                    self.where, cut.chunks, cut.sizes, self.counts, self.histogram, self.sums,
+                    self.where, cut.chunks, cut.sizes, self.histogram, self.found, self.sums,
                     self.ties, n, KIND=kind, NEEDS_X=needs_x, WIDE=self.wide, **shape,
                 )  # fmt: skip
             kernels.lengths[(n,)](
-                self.where, cut.chunks, cut.sizes, cut.ranges, self.counts, self.histogram,
+                self.where, cut.chunks, cut.sizes, cut.ranges, self.histogram, self.found,
                 self.sums, self.tops, self.ties, self.about, self.moves, self.quotas, self.bad, n,
                 whole, KIND=kind, RESCALE=rescale, MANY=256, **shape,
             )  # fmt: skip
             kernels.second[grid](
                 self.where, cut.chunks, cut.sizes, cut.ranges, self.moves, self.tops, self.quotas,
-                self.bad, n, KIND=kind, WIDE=self.wide, TENSORS=_power(n), **shape,
+                self.bad, n, KIND=kind, WIDE=self.wide, TENSORS=power(n), **shape,
             )  # fmt: skip
             bad = self.watch.take(self.bad)
         if bad is not None:
@@ -326,16 +346,17 @@ def move(
         clipped = [optimizer.state[p]["clipped"] for p in params]
         torch._foreach_add_(clipped, list((raw > 1).float().unbind()))
     raw = raw if not group["constrained"] else raw.clamp(max=1.0)
-    steps = torch.where(finite.all(), raw, 0.0).float()
-    _blend(held, params, vertices, steps, rescale == "gradient", not group["constrained"])
-    bad = held.watch.take(~finite)
+    steps = raw.float()
+    flags = (~finite).view(torch.int8)
+    _blend(held, params, vertices, steps, flags, rescale == "gradient", not group["constrained"])
+    bad = held.watch.take(flags)
     if bad is not None:
         refuse(group, places[bad], buffers)
 
 
 def _blend(
-    held: _Move, params: list[Tensor], vertices: list[Tensor], steps: Tensor, scaled: bool,
-    add: bool,
+    held: _Move, params: list[Tensor], vertices: list[Tensor], steps: Tensor, bad: Tensor,
+    scaled: bool, add: bool,
 ) -> None:  # fmt: skip
     kernels = _kernels()
     names = kernels.TYPES
@@ -345,6 +366,7 @@ def _blend(
     )
     if len(kinds) > 1 or not dense or not {d for pair in kinds for d in pair} <= names.keys():
         factors = torch.ones_like(held.factors) if scaled else held.factors
+        steps = torch.where(bad.any(), 0.0, steps)
         for p, v, s, f in zip(params, vertices, steps.unbind(), factors.unbind(), strict=True):
             now = p.to(torch.promote_types(p.dtype, torch.float32))
             moved = now + s * (f * v - (0.0 if add else now))
@@ -360,27 +382,25 @@ def _blend(
     with torch.cuda.device(params[0].device):
         kernels.blend[(held.cut.count,)](
             where, held.cut.chunks, held.cut.sizes, steps,
-            torch.ones_like(held.factors) if scaled else held.factors, len(params),
-            X=names[x], V=names[v], ADD=add, WIDE=all(a % 16 == 0 for row in at for a in row),
-            CHUNK=_CHUNK, BLOCK=_BLOCK, num_warps=_WARPS,
+            torch.ones_like(held.factors) if scaled else held.factors, bad, len(params),
+            X=names[x], V=names[v], ADD=add, TENSORS=power(len(params)),
+            WIDE=all(a % 16 == 0 for row in at for a in row),
+            CHUNK=CHUNK, BLOCK=BLOCK, num_warps=WARPS,
         )  # fmt: skip
 
 
-def refuse(group: dict[str, Any], place: int, buffers: list[Tensor]) -> None:
+def refuse(group: dict[str, Any], place: int, buffers: list[Tensor], still: bool = True) -> None:
     """Name a parameter whose gradient was not finite, and clear the averages that took it in."""
-    from ._errors import FrankWolfeError
-
-    still = ""
     if buffers:
         torch._foreach_zero_(buffers)
-        still = "; nothing in its group has moved since"
+    since = "; nothing in its group has moved since" if still else ""
     raise FrankWolfeError(
         f"the gradient of {group['names'][place]} held NaN or infinity in one of the last steps"
-        f"{still}. Load a checkpoint from before, or use a smaller lr, rescale='diameter', or a "
+        f"{since}. Load a checkpoint from before, or use a smaller lr, rescale='diameter', or a "
         "GradScaler with float16."
     )
 
 
-def _power(n: int) -> int:
+def power(n: int) -> int:
     """The least power of 2 that is at least n."""
     return 1 << max(0, n - 1).bit_length()

@@ -32,6 +32,7 @@ MODES = ("fast", "accurate", "feasible", "exact")
 # grid of 10^7 points; the margin covers float32 rounding. A test repeats it.
 _HIGHEST = 1.0078375
 _MARGIN = 2e-6
+HIGHEST = _HIGHEST + _MARGIN
 
 
 def quintic(x: Tensor, steps: Sequence[tuple[float, float, float]]) -> Tensor:
@@ -91,7 +92,7 @@ def polar(g: Tensor, mode: str = "accurate", eps: float = 1e-7) -> Tensor:
         x = x / (1.02 * torch.where(size > 0, size, torch.ones_like(size)))
         x = quintic(x, POLAR_EXPRESS + TAYLOR)
         if mode == "feasible":
-            x = x / (_HIGHEST + _MARGIN)
+            x = x / HIGHEST
     return (x.mT if tall else x).to(g.dtype)
 
 

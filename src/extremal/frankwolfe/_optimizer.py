@@ -187,7 +187,7 @@ class RegionOptimizer(torch.optim.Optimizer):
 
                 late = watch(self, group).take(~torch.isfinite(torch.stack(sizes)))
                 if late is not None:
-                    refuse(group, places[late], [])
+                    refuse(group, places[late], [], still=False)
                 return
             sizes = torch.stack([s.float() for s in sizes]) if sizes else torch.zeros(1)
         if bool(torch.isfinite(sizes).all()):

@@ -135,19 +135,14 @@ class SFW(RegionOptimizer):
             )
 
     def _region_step(self, group: dict[str, Any], places: list[int], grads: list[Tensor]) -> None:
-        plain = group["constrained"] and not group["nesterov"]
-        if group["fused"] is not False and not group["joint"] and plain:
-            from ._cuda import fused_cuda_step
-            from ._kernels import fused_step
-
-            fused = fused_cuda_step if grads[0].is_cuda else fused_step
-            if fused(self, group, places, grads):
-                return
         on_gpu = False
-        if group["fused"] is not False and not group["joint"] and grads[0].is_cuda:
-            from ._cuda import on_gpu as ordinary
+        if group["fused"] is not False and not group["joint"]:
+            if self._fused(group, places, grads):
+                return
+            if grads[0].is_cuda:
+                from ._cuda import on_gpu as ordinary
 
-            on_gpu = ordinary([group["params"][i] for i in places])
+                on_gpu = ordinary([group["params"][i] for i in places])
         if not on_gpu:
             self._refuse_not_finite(group, places, list(torch._foreach_norm(grads)))
         buffers = self._averaged(group, places, grads)
@@ -168,6 +163,20 @@ class SFW(RegionOptimizer):
             return
         vertices = [v * f if f != 1.0 else v for v, f in zip(units, factors, strict=True)]
         self._move(group, params, buffers, vertices, regions)
+
+    def _fused(self, group: dict[str, Any], places: list[int], grads: list[Tensor]) -> bool:
+        """Make the step in compiled kernels; False where none fits."""
+        plain = group["constrained"] and not group["nesterov"]
+        if not grads[0].is_cuda:
+            from ._kernels import fused_step
+
+            return plain and fused_step(self, group, places, grads)
+        from ._cuda import fused_cuda_step
+        from ._cuda_spectral import fused_cuda_spectral_step
+
+        return (plain and fused_cuda_step(self, group, places, grads)) or (
+            fused_cuda_spectral_step(self, group, places, grads)
+        )
 
     def _averaged(
         self, group: dict[str, Any], places: list[int], grads: list[Tensor]

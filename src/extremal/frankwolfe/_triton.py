@@ -25,6 +25,7 @@ import triton.language as tl
 TYPES = {torch.float32: tl.float32, torch.bfloat16: tl.bfloat16, torch.float16: tl.float16}
 _BINS = tl.constexpr(256)
 _ROW = tl.constexpr(4 * 256)
+_FOUND = tl.constexpr(8)  # prefix and how many are wanted, after each digit
 _FEW = tl.constexpr(64)  # entries of a block that are counted one by one
 _SUMS = tl.constexpr(8)
 _ABS = tl.constexpr(0x7FFFFFFF)
@@ -81,13 +82,10 @@ def _digit(row, want):
 
 @triton.jit
 @no_type_check
-def _threshold(row, want):
-    """The key of the want-th largest, how many keys equal to it to take, and how many there are."""
-    one, want, _ = _digit(row, want)
-    two, want, _ = _digit(row + _BINS, want)
-    three, want, _ = _digit(row + 2 * _BINS, want)
-    four, want, equal = _digit(row + 3 * _BINS, want)
-    return (one << 23) | (two << 15) | (three << 7) | four, want, equal
+def _threshold(row, found):
+    """The key of the k-th largest, how many keys equal to it to take, and how many there are."""
+    digit, want, equal = _digit(row + 3 * _BINS, tl.load(found + 5))
+    return (tl.load(found + 4) << 7) | digit, want, equal
 
 
 @triton.jit
@@ -137,7 +135,7 @@ def _first(
         m = keep * tl.load(_at(m_at, at, FULL), mask=inside, other=0.0) + take * g
         tl.store(_at(m_at, at, FULL), m, mask=inside)
         mm += m * m
-        if NEEDS_X:
+        if NEEDS_X and KIND < 3:  # where k are chosen, a later pass reads x anyway
             x = tl.load(_at(x_at, at, FULL), mask=inside, other=0.0)
             xx += x * x
             if KIND == 0:
@@ -153,7 +151,7 @@ def _first(
             found += tl.histogram(_key(m) >> 23, _BINS, mask=inside)
     row = sums + c * _SUMS
     tl.store(row, tl.sum(mm, 0))
-    if NEEDS_X:
+    if NEEDS_X and KIND < 3:
         tl.store(row + 1, tl.sum(xx, 0))
         tl.store(row + 2, tl.sum(mx, 0))
         tl.store(row + 3, tl.sum(sx, 0))
@@ -169,7 +167,7 @@ def _first(
 @triton.jit
 @no_type_check
 def refine(
-    where, chunks, sizes, counts, histogram, n, LEVEL: tl.constexpr, WIDE: tl.constexpr,
+    where, chunks, sizes, counts, histogram, found, n, LEVEL: tl.constexpr, WIDE: tl.constexpr,
     CHUNK: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """Count the next digit of the entries that share the digits of the threshold found so far."""
@@ -177,18 +175,18 @@ def refine(
     j = tl.load(chunks + 2 * c)
     if WIDE and tl.load(sizes + j) - tl.load(chunks + 2 * c + 1) >= CHUNK:
         _refine(
-            where, chunks, sizes, counts, histogram, n, LEVEL, CHUNK, BLOCK, True,
+            where, chunks, sizes, counts, histogram, found, n, LEVEL, CHUNK, BLOCK, True,
         )  # fmt: skip
     else:
         _refine(
-            where, chunks, sizes, counts, histogram, n, LEVEL, CHUNK, BLOCK, False,
+            where, chunks, sizes, counts, histogram, found, n, LEVEL, CHUNK, BLOCK, False,
         )  # fmt: skip
 
 
 @triton.jit
 @no_type_check
 def _refine(
-    where, chunks, sizes, counts, histogram, n, LEVEL: tl.constexpr, CHUNK: tl.constexpr,
+    where, chunks, sizes, counts, histogram, found, n, LEVEL: tl.constexpr, CHUNK: tl.constexpr,
     BLOCK: tl.constexpr, FULL: tl.constexpr,
 ):  # fmt: skip
     c = tl.program_id(0)
@@ -197,17 +195,19 @@ def _refine(
     size = tl.load(sizes + j)
     m_at = _floats(where, 2, n, j)
     row = histogram + j * _ROW
-    prefix, want, _ = _digit(row, tl.load(counts + j))
-    if LEVEL >= 2:
-        digit, want, _ = _digit(row + _BINS, want)
-        prefix = (prefix << 8) | digit
-    if LEVEL == 3:
-        digit, want, _ = _digit(row + 2 * _BINS, want)
-        prefix = (prefix << 8) | digit
+    found_at = found + j * _FOUND + 2 * (LEVEL - 1)
+    if LEVEL == 1:
+        prefix, want, _ = _digit(row, tl.load(counts + j))
+    else:  # what the pass before has found
+        digit, want, _ = _digit(row + (LEVEL - 1) * _BINS, tl.load(found_at - 1))
+        prefix = (tl.load(found_at - 2) << 8) | digit
+    if begin == 0:
+        tl.store(found_at, prefix)
+        tl.store(found_at + 1, want)
     high: tl.constexpr = 23 if LEVEL == 1 else 15 if LEVEL == 2 else 7
     low: tl.constexpr = 15 if LEVEL == 1 else 7 if LEVEL == 2 else 0
     row += LEVEL * _BINS
-    found = tl.zeros([_BINS], tl.int32)
+    counted = tl.zeros([_BINS], tl.int32)
     for start in range(0, tl.minimum(size - begin, CHUNK), BLOCK):
         at, inside = _places(begin, start, size, FULL, BLOCK)
         key = _key(tl.load(_at(m_at, at, FULL), mask=inside, other=0.0))
@@ -216,15 +216,15 @@ def _refine(
         if tl.sum(alike.to(tl.int32), 0) <= _FEW:
             tl.atomic_add(row + bits, 1, mask=alike, sem="relaxed")
         else:
-            found += tl.histogram(bits, _BINS, mask=alike)
+            counted += tl.histogram(bits, _BINS, mask=alike)
     bins = tl.arange(0, _BINS)
-    tl.atomic_add(row + bins, found, mask=found > 0, sem="relaxed")
+    tl.atomic_add(row + bins, counted, mask=counted > 0, sem="relaxed")
 
 
 @triton.jit
 @no_type_check
 def tally(
-    where, chunks, sizes, counts, histogram, sums, ties, n, KIND: tl.constexpr,
+    where, chunks, sizes, histogram, found, sums, ties, n, KIND: tl.constexpr,
     NEEDS_X: tl.constexpr, WIDE: tl.constexpr, CHUNK: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """Sum over the k largest, and count the entries equal to the threshold."""
@@ -232,12 +232,12 @@ def tally(
     j = tl.load(chunks + 2 * c)
     if WIDE and tl.load(sizes + j) - tl.load(chunks + 2 * c + 1) >= CHUNK:
         _tally(
-            where, chunks, sizes, counts, histogram, sums, ties, n, KIND, NEEDS_X, CHUNK, BLOCK,
+            where, chunks, sizes, histogram, found, sums, ties, n, KIND, NEEDS_X, CHUNK, BLOCK,
             True,
         )  # fmt: skip
     else:
         _tally(
-            where, chunks, sizes, counts, histogram, sums, ties, n, KIND, NEEDS_X, CHUNK, BLOCK,
+            where, chunks, sizes, histogram, found, sums, ties, n, KIND, NEEDS_X, CHUNK, BLOCK,
             False,
         )  # fmt: skip
 
@@ -245,7 +245,7 @@ def tally(
 @triton.jit
 @no_type_check
 def _tally(
-    where, chunks, sizes, counts, histogram, sums, ties, n, KIND: tl.constexpr,
+    where, chunks, sizes, histogram, found, sums, ties, n, KIND: tl.constexpr,
     NEEDS_X: tl.constexpr, CHUNK: tl.constexpr, BLOCK: tl.constexpr, FULL: tl.constexpr,
 ):  # fmt: skip
     c = tl.program_id(0)
@@ -254,12 +254,13 @@ def _tally(
     size = tl.load(sizes + j)
     x_at = _floats(where, 0, n, j)
     m_at = _floats(where, 2, n, j)
-    level, take, equal = _threshold(histogram + j * _ROW, tl.load(counts + j))
+    level, take, equal = _threshold(histogram + j * _ROW, found + j * _FOUND)
     if NEEDS_X or KIND == 4 or take < equal:
         mm = tl.zeros([BLOCK], tl.float32)
         mx = tl.zeros([BLOCK], tl.float32)
         sx = tl.zeros([BLOCK], tl.float32)
         tx = tl.zeros([BLOCK], tl.float32)
+        xx = tl.zeros([BLOCK], tl.float32)
         tied = tl.zeros([BLOCK], tl.int32)
         for start in range(0, tl.minimum(size - begin, CHUNK), BLOCK):
             at, inside = _places(begin, start, size, FULL, BLOCK)
@@ -271,12 +272,14 @@ def _tally(
                 mm += tl.where(above, m * m, 0.0)
             if NEEDS_X:
                 x = tl.load(_at(x_at, at, FULL), mask=inside, other=0.0)
+                xx += x * x
                 if KIND == 4:
                     mx += tl.where(above, m * x, 0.0)
                 else:
                     sx += tl.where(above, _sign(m) * x, 0.0)
                 tx += tl.where(same, _sign(m) * x, 0.0)
         row = sums + c * _SUMS
+        tl.store(row + 1, tl.sum(xx, 0))
         tl.store(row + 4, tl.sum(mm, 0))
         tl.store(row + 5, tl.sum(mx, 0))
         tl.store(row + 6, tl.sum(sx, 0))
@@ -287,7 +290,7 @@ def _tally(
 @triton.jit
 @no_type_check
 def lengths(
-    where, chunks, sizes, ranges, counts, histogram, sums, tops, ties, about, moves, quotas, bad,
+    where, chunks, sizes, ranges, histogram, found, sums, tops, ties, about, moves, quotas, bad,
     n, lr,
     KIND: tl.constexpr, RESCALE: tl.constexpr, CHUNK: tl.constexpr, BLOCK: tl.constexpr,
     MANY: tl.constexpr,
@@ -341,7 +344,7 @@ def lengths(
         factor = tl.where(tl.load(m_at + corner) < 0, 1.0, -1.0).to(tl.float64)
         vx = factor * tl.load(x_at + corner).to(tl.float64)
     if KIND >= 3:
-        level, take, equal = _threshold(histogram + j * _ROW, tl.load(counts + j))
+        level, take, equal = _threshold(histogram + j * _ROW, found + j * _FOUND)
         value = level.to(tl.float32, bitcast=True).to(tl.float64)
         some = take < equal
         tied_x = tl.zeros([MANY], tl.float64)
@@ -478,20 +481,19 @@ def _second(
 @triton.jit
 @no_type_check
 def blend(
-    where, chunks, sizes, steps, factors, n, X: tl.constexpr, V: tl.constexpr, ADD: tl.constexpr,
-    WIDE: tl.constexpr, CHUNK: tl.constexpr, BLOCK: tl.constexpr,
+    where, chunks, sizes, steps, factors, bad, n, X: tl.constexpr, V: tl.constexpr,
+    ADD: tl.constexpr, WIDE: tl.constexpr, CHUNK: tl.constexpr, BLOCK: tl.constexpr,
+    TENSORS: tl.constexpr,
 ):  # fmt: skip
     """Move x towards factor v by its step, or with ADD by step factor v; step 0 reads nothing."""
-    c = tl.program_id(0)
-    j = tl.load(chunks + 2 * c)
-    if WIDE and tl.load(sizes + j) - tl.load(chunks + 2 * c + 1) >= CHUNK:
-        _blend(
-            where, chunks, sizes, steps, factors, n, X, V, ADD, CHUNK, BLOCK, True,
-        )  # fmt: skip
-    else:
-        _blend(
-            where, chunks, sizes, steps, factors, n, X, V, ADD, CHUNK, BLOCK, False,
-        )  # fmt: skip
+    every = tl.arange(0, TENSORS)
+    if tl.max(tl.load(bad + every, mask=every < n, other=0).to(tl.int32), 0) == 0:
+        c = tl.program_id(0)
+        j = tl.load(chunks + 2 * c)
+        if WIDE and tl.load(sizes + j) - tl.load(chunks + 2 * c + 1) >= CHUNK:
+            _blend(where, chunks, sizes, steps, factors, n, X, V, ADD, CHUNK, BLOCK, True)
+        else:
+            _blend(where, chunks, sizes, steps, factors, n, X, V, ADD, CHUNK, BLOCK, False)
 
 
 @triton.jit
