@@ -1,11 +1,17 @@
-"""A whole step of stacked members as one CUDA graph: forward, backward and update.
+"""A whole step of all members as one CUDA graph: forward, backward and update.
 
-A stack of four small networks has as many kernels as one, and `vmap` doubles what Python spends on
-each; recorded, a step costs one launch. The graph reads its batch and rates from fixed places, and
-weights, statistics and momentum where they lay when it was recorded.
+A small network on a GPU is bound by launches, and `vmap` doubles what Python spends on each;
+recorded, a step of all members costs one launch. The graph reads its batch and rates from fixed
+places, and weights, statistics and momentum where they lay when it was recorded.
+
+Members can be stacked, so that one kernel does the work of all, or stand side by side as branches
+of the graph, whose small kernels the GPU runs at the same time. Stacked convolutions are grouped
+ones, for which libraries have slower kernels.
 """
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -48,3 +54,51 @@ class Recorded:
             kept.copy_(new)
         self._graph.replay()
         return self._losses.clone()
+
+
+class Branches:
+    """Losses and gradients of all members, each on a stream of its own."""
+
+    def __init__(
+        self,
+        objective: Callable[..., Tensor],
+        params: dict[str, Tensor],
+        buffers: dict[str, Tensor],
+        precision: AbstractContextManager[Any],
+    ) -> None:
+        """Take the loss of (parameters, buffers, x, y) of one member, and the stacks of all."""
+        self._objective, self._precision = objective, precision
+        count = len(next(iter(params.values())))
+        self._members = [
+            (
+                {n: p.detach()[j].requires_grad_(p.requires_grad) for n, p in params.items()},
+                {n: b[j] for n, b in buffers.items()},
+            )
+            for j in range(count)
+        ]
+        self._streams = [torch.cuda.Stream() for _ in range(count)]
+        self._trained = [n for n, p in params.items() if p.requires_grad]
+
+    def __call__(self, x: Tensor, y: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss of each member, and the stacked gradients."""
+        here = torch.cuda.current_stream()
+        losses: list[Tensor] = []
+        found: list[tuple[Tensor | None, ...]] = []
+        for (params, buffers), stream, one, two in zip(
+            self._members, self._streams, x, y, strict=True
+        ):
+            stream.wait_stream(here)
+            with torch.cuda.stream(stream):
+                with self._precision:
+                    loss = self._objective(params, buffers, one, two)
+                wanted = [params[n] for n in self._trained]
+                found.append(torch.autograd.grad(loss, wanted, allow_unused=True))
+                losses.append(loss.detach())
+        for stream in self._streams:
+            here.wait_stream(stream)
+        gradients: dict[str, Tensor] = {}
+        for name, parts in zip(self._trained, zip(*found, strict=True), strict=True):
+            given = [part for part in parts if part is not None]
+            if given:
+                gradients[name] = torch.stack(given)
+        return torch.stack(losses), gradients

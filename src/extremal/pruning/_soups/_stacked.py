@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +24,7 @@ from extremal.lab import derive_seed, progress, seed_everything
 from extremal.training import Data, DataBatches, History, LoopConfig, TrainingError
 
 from ._node import Context, Node
-from ._recorded import Recorded
+from ._recorded import Branches, Recorded
 from ._work import keep_member, loaded, member_loop, member_rates
 
 
@@ -67,7 +68,7 @@ def train_stacked(
     loss: Callable[..., Tensor] | None = None,
     checkpoint: Path | None = None,
     label: str = "",
-    graph: bool | None = None,
+    graph: Literal["", "vmap", "streams"] | None = None,
 ) -> list[History]:
     """Train several networks of one architecture in place, as one program.
 
@@ -81,8 +82,9 @@ def train_stacked(
         loss: Of (outputs, labels); by default cross-entropy.
         checkpoint: A file that is written after every epoch and taken up again.
         label: What the progress display calls it.
-        graph: On a GPU, record a step as a CUDA graph and replay it; by default where the
-            optimizer is SGD.
+        graph: On a GPU, record a step as a CUDA graph and replay it, with the members stacked
+            ("vmap") or side by side on streams of their own ("streams"); "" records nothing. By
+            default "streams" where the optimizer is SGD.
 
     Raises:
         ValueError: The loops differ otherwise, or the options cannot be stacked.
@@ -91,7 +93,8 @@ def train_stacked(
     loop = loops[0]
     _check(loops)
     device = next(models[0].parameters()).device
-    graph = loop.optimizer == "sgd" if graph is None else graph
+    if graph is None:
+        graph = "streams" if loop.optimizer == "sgd" else ""
     for model in models:
         model.train()
     params, buffers = stack_module_state(list(models))
@@ -115,13 +118,22 @@ def train_stacked(
     precision = {"float32": None, "bfloat16": torch.bfloat16}[loop.precision]
     trained = {n: p for n, p in params.items() if p.requires_grad}
 
-    def step(x: Tensor, y: Tensor, now: Tensor | Sequence[float]) -> Tensor:
-        with torch.autocast(device.type, precision) if precision else nullcontext():
+    precise = (
+        torch.autocast(device.type, precision, cache_enabled=False) if precision else nullcontext()
+    )
+
+    def differentiate(x: Tensor, y: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        with precise:
             values: Tensor = stacked(params, buffers, x, y)
-        found: Sequence[Tensor | None] = torch.autograd.grad(
-            values.sum(), list(trained.values()), allow_unused=True
-        )
-        gradients = {n: g for n, g in zip(trained, found, strict=True) if g is not None}
+        found: Any = torch.autograd.grad(values.sum(), list(trained.values()), allow_unused=True)
+        return values, {n: g for n, g in zip(trained, found, strict=True) if g is not None}
+
+    branches = None
+    if graph == "streams" and device.type == "cuda":
+        branches = Branches(objective, params, buffers, precise)
+
+    def step(x: Tensor, y: Tensor, now: Tensor | Sequence[float]) -> Tensor:
+        values, gradients = (branches or differentiate)(x, y)
         _mask(gradients, kept)
         if loop.clip_norm:
             _clip(gradients, loop.clip_norm)
