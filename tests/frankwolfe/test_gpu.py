@@ -106,6 +106,27 @@ def test_fused_steps_agree_with_plain_ones_on_the_cpu(region, rescale):
         torch.testing.assert_close(one, two, atol=4e-6, rtol=0)
 
 
+@pytest.mark.parametrize("rescale", ["none", "diameter", "gradient", "fast_gradient"])
+@pytest.mark.parametrize("region", [fw.GroupKSupport(2.0, fraction=0.2), fw.GroupL1(2.0)], ids=str)
+def test_steps_over_groups_agree_with_plain_ones_on_the_cpu(region, rescale):
+    shapes = [(64, 40), (16, 8, 3, 3), (10, 1500)]
+    steps = gradients(shapes, 3)
+    steps[1][0][:] = 1.0  # ties
+    found = []
+    for device in ("cpu", "cuda"):
+        params = [nn.Parameter(torch.zeros(s, device=device)) for s in shapes]
+        params[1].data = params[1].data.contiguous(memory_format=torch.channels_last)
+        optimizer = over(region, lr=0.1, rescale=rescale, momentum_seed="gradient")(params)
+        for number, step in enumerate(steps):
+            for p, g in zip(params, step, strict=True):
+                layout = torch.channels_last if g.ndim == 4 else torch.contiguous_format
+                p.grad = g.to(device).contiguous(memory_format=layout)
+            quiet(optimizer.step) if number and device == "cuda" else optimizer.step()
+        found.append([p.detach().cpu() for p in params])
+    for one, two in zip(*found, strict=True):
+        torch.testing.assert_close(one, two, atol=2e-6, rtol=0)
+
+
 @pytest.mark.parametrize("region", VECTORS[:3], ids=str)
 @pytest.mark.parametrize(
     "options", [{}, {"clip": (0.5, 2.0), "cap": 0.3}, {"inner_steps": 1}], ids=str

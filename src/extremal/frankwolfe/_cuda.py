@@ -23,7 +23,7 @@ from ._errors import FrankWolfeError
 from ._kernels import KINDS
 
 CHUNK, BLOCK, WARPS = 1 << 14, 2048, 8
-_RESCALES = ("none", "diameter", "gradient", "fast_gradient")
+RESCALES = ("none", "diameter", "gradient", "fast_gradient")
 _PLANS: weakref.WeakKeyDictionary[Any, dict[int, "_Plan"]] = weakref.WeakKeyDictionary()
 _MOVES: weakref.WeakKeyDictionary[Any, dict[int, "_Move"]] = weakref.WeakKeyDictionary()
 _WATCHES: weakref.WeakKeyDictionary[Any, dict[int, "Watch"]] = weakref.WeakKeyDictionary()
@@ -148,6 +148,15 @@ class Listed:
             held["momentum_buffer"] = torch.zeros_like(p, memory_format=torch.preserve_format)
         return held["momentum_buffer"]
 
+    def seeded(self, optimizer: Any, group: dict[str, Any], p: Tensor, g: Tensor) -> Tensor:
+        """The average, made so that the first update keep m + take g gives g where it should."""
+        new = "momentum_buffer" not in optimizer.state[p]
+        m = self.average(optimizer, p)
+        keep, take = float(group["momentum"]), 1.0 - float(group["dampening"])
+        if new and group["momentum_seed"] == "gradient" and keep:
+            m.copy_(g).mul_((1.0 - take) / keep)
+        return m
+
     def counters(self, optimizer: Any) -> list[Tensor]:
         """The counters of clipped steps."""
         for p in self.params:
@@ -200,7 +209,7 @@ class _Plan(Listed):
         """Make the state of new parameters, the tables and the room for sums."""
         super().__init__(optimizer, group, kind, places)
         regions = [group["sized"][i] for i in places]
-        self.buffers = [self._buffer(optimizer, group, p, g)
+        self.buffers = [self.seeded(optimizer, group, p, g)
                         for p, g in zip(self.params, grads, strict=True)]  # fmt: skip
         self.clipped = self.counters(optimizer)
         device = self.params[0].device
@@ -234,19 +243,11 @@ class _Plan(Listed):
         """See `Listed`."""
         return [self.buffers, self.clipped]
 
-    def _buffer(self, optimizer: Any, group: dict[str, Any], p: Tensor, g: Tensor) -> Tensor:
-        new = "momentum_buffer" not in optimizer.state[p]
-        m = self.average(optimizer, p)
-        keep, take = float(group["momentum"]), 1.0 - float(group["dampening"])
-        if new and group["momentum_seed"] == "gradient" and keep:
-            m.copy_(g).mul_((1.0 - take) / keep)  # the coming update, keep m + take g, gives g
-        return m
-
     def run(self, optimizer: Any, group: dict[str, Any]) -> None:
         """Update averages, choose lengths, move."""
         kernels = _kernels()
         kind, cut, n = self.kind, self.cut, self.n
-        rescale = _RESCALES.index(group["rescale"])
+        rescale = RESCALES.index(group["rescale"])
         needs_x = rescale == 2
         keep, take = float(group["momentum"]), 1.0 - float(group["dampening"])
         whole = float(group["lr"]) * float(group["lr_factor"])

@@ -11,11 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ._cuda import BLOCK, CHUNK, WARPS, Listed, available, plain, power, refuse
+from ._cuda import BLOCK, CHUNK, RESCALES, WARPS, Listed, available, plain, power, refuse
 from ._newton_schulz import HIGHEST, MUON, POLAR_EXPRESS, TAYLOR
 
 _REGIONS = ("SpectralBall", "SpectralConv")
-_RESCALES = ("none", "diameter", "gradient", "fast_gradient")
 _PLANS: weakref.WeakKeyDictionary[Any, dict[int, "_SpectralPlan"]] = weakref.WeakKeyDictionary()
 
 
@@ -118,7 +117,7 @@ class _SpectralPlan(Listed):
             kernels.normalise[grid](
                 self.where, cut.chunks, cut.sizes, cut.ranges, self.sums, self.inverse, self.steps,
                 self.bad, n, lr, 1.0 if fast else 1.02, 1e-7 if fast else 0.0, W=kind,
-                RESCALE=_RESCALES.index(group["rescale"]), CLIP=bool(group["constrained"]),
+                RESCALE=RESCALES.index(group["rescale"]), CLIP=bool(group["constrained"]),
                 WIDE=self.wide, MANY=256, **shape,
             )  # fmt: skip
             for stack in self.stacks:

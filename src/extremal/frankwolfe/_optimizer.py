@@ -228,14 +228,15 @@ class RegionOptimizer(torch.optim.Optimizer):
             grads = list(torch._foreach_add(grads, params, alpha=decay))
         beta = group.get("free_momentum", 0.9)
         if beta:
-            buffers: list[Tensor] = []
+            known = [(s, g) for s, g in zip(states, grads, strict=True) if "momentum_buffer" in s]
+            if known:
+                old = [s["momentum_buffer"] for s, _ in known]
+                torch._foreach_mul_(old, beta)
+                torch._foreach_add_(old, [g for _, g in known])
             for s, g in zip(states, grads, strict=True):
-                if "momentum_buffer" in s:
-                    s["momentum_buffer"].mul_(beta).add_(g)
-                else:
+                if "momentum_buffer" not in s:
                     s["momentum_buffer"] = g.clone()
-                buffers.append(s["momentum_buffer"])
-            grads = buffers
+            grads = [s["momentum_buffer"] for s in states]
         torch._foreach_add_(params, grads, alpha=-lr)
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]

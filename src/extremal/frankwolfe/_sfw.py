@@ -172,11 +172,14 @@ class SFW(RegionOptimizer):
 
             return plain and fused_step(self, group, places, grads)
         from ._cuda import fused_cuda_step
+        from ._cuda_rows import fused_cuda_rows_step
         from ._cuda_spectral import fused_cuda_spectral_step
 
-        return (plain and fused_cuda_step(self, group, places, grads)) or (
-            fused_cuda_spectral_step(self, group, places, grads)
-        )
+        if plain and fused_cuda_step(self, group, places, grads):
+            return True
+        if plain and fused_cuda_rows_step(self, group, places, grads):
+            return True
+        return fused_cuda_spectral_step(self, group, places, grads)
 
     def _averaged(
         self, group: dict[str, Any], places: list[int], grads: list[Tensor]

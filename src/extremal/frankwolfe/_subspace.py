@@ -18,6 +18,7 @@ SPARE = 8
 _COLD_ROUNDS = 6
 _WARM_ROUNDS = 2
 BATCHED = ("SpectralKSupport", "NuclearBall")  # vertices whose Frobenius norm is their size
+_TINY = 1e-37  # below every norm that float32 can tell from 0
 _YOUNG_ROUNDS, _YOUNG = 5, 5  # a momentum of few gradients changes much: two leave 0.14 % out
 
 
@@ -75,8 +76,7 @@ def leading_vertices(g: Tensor, states: list[dict[str, Tensor]], k: int, step: i
     """
     tall = g.shape[-2] > g.shape[-1]
     x = g.mT if tall else g
-    top = x.abs().amax((-2, -1), keepdim=True)
-    x = x / torch.where(top > 0, top, torch.ones_like(top))
+    x = x / torch.linalg.vector_norm(x, dim=(-2, -1), keepdim=True).clamp(min=_TINY)
     if all("basis" in state for state in states):
         u = torch.stack([state["basis"] for state in states])
         rounds = 3 if step < _YOUNG else 1
@@ -87,30 +87,27 @@ def leading_vertices(g: Tensor, states: list[dict[str, Tensor]], k: int, step: i
         u = u.to(device=x.device, dtype=x.dtype, non_blocking=True).expand(len(x), -1, -1)
         rounds = 4
     for _ in range(rounds):
+        new = u
         for _ in range(2):
-            new = x @ (x.mT @ u)
-            size = torch.linalg.vector_norm(new, dim=-2, keepdim=True)
-            # A matrix of zeros keeps the basis that it has.
-            u = torch.where(size > 0, new / torch.where(size > 0, size, 1.0), u)
-        u = orthonormal(u)
+            new = x @ (x.mT @ new)
+        u = orthonormal(new, u)
     for state, basis in zip(states, u.unbind(), strict=True):
         state["basis"] = basis
     best = u[..., :k]
     v = best @ (best.mT @ x)
-    size = torch.linalg.vector_norm(v, dim=(-2, -1), keepdim=True)
-    v = -v / torch.where(size > 0, size, torch.ones_like(size))
+    v = v / torch.linalg.vector_norm(v, dim=(-2, -1), keepdim=True).clamp(min=_TINY).neg()
     return v.mT if tall else v
 
 
-def orthonormal(y: Tensor) -> Tensor:
-    """Return orthonormal columns of the same spans, by the Cholesky factor of their products.
+def orthonormal(y: Tensor, old: Tensor) -> Tensor:
+    """Return orthonormal columns of the spans of y's, by the Cholesky factor of their products.
 
     The products are taken in float64, which leaves room for columns that are parallel up to
-    float32's rounding; the shift keeps the factor real where they are parallel altogether.
+    float32's rounding; the shift keeps the factor real where they are parallel altogether. Columns
+    of zeros give way to those of `old`.
     """
-    wide = y.double()
-    size = torch.linalg.vector_norm(wide, dim=-2, keepdim=True)
-    wide = wide / torch.where(size > 0, size, torch.ones_like(size))
+    wide = y.double().add(old, alpha=1e-60)
+    wide = wide / torch.linalg.vector_norm(wide, dim=-2, keepdim=True)
     gram = wide.mT @ wide
     gram.diagonal(dim1=-2, dim2=-1).add_(1e-12)
     lower, _ = torch.linalg.cholesky_ex(gram)
