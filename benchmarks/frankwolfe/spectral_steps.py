@@ -203,6 +203,13 @@ def table(records: list[dict[str, Any]]) -> list[Table]:
     """The last record of each case and device."""
     gpu = [r for r in records if r["configuration"].get("device", "cpu") != "cpu"]
     last = {r["configuration"]["case"]: r for r in records if r not in gpu}
+    tables = _on_cpu(last) if last else []
+    if gpu:
+        tables.append(_on_gpu({r["configuration"]["case"]: r for r in gpu}))
+    return tables
+
+
+def _on_cpu(last: dict[str, dict[str, Any]]) -> list[Table]:
     rows: list[list[str | float | int | None]] = []
     for name in MODELS:
         s = last[name]["samples"]
@@ -220,7 +227,7 @@ def table(records: list[dict[str, Any]]) -> list[Table]:
             len(s["share"]),
         ]
     ]
-    tables = [
+    return [
         Table(["matrices", "ours, ms", "loop, ms", "ratio"], rows, title="Spectral steps"),
         Table(
             ["warm, ms", "cold, ms", "full SVD, ms", "ratio", "least share of the best", "steps"],
@@ -228,9 +235,6 @@ def table(records: list[dict[str, Any]]) -> list[Table]:
             title="Leading 51 directions of a drifting 512 x 4608 matrix",
         ),
     ]
-    if gpu:
-        tables.append(_on_gpu({r["configuration"]["case"]: r for r in gpu}))
-    return tables
 
 
 def _on_gpu(last: dict[str, dict[str, Any]]) -> Table:
