@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ._cuda import BLOCK, CHUNK, RESCALES, WARPS, Listed, available, plain, power, refuse
-from ._newton_schulz import HIGHEST, MUON, POLAR_EXPRESS, TAYLOR
+from ._newton_schulz import HIGHEST, MUON, POLAR_EXPRESS, TAYLOR, in_stages, stage
 
 _REGIONS = ("SpectralBall", "SpectralConv")
 _PLANS: weakref.WeakKeyDictionary[Any, dict[int, "_SpectralPlan"]] = weakref.WeakKeyDictionary()
@@ -137,6 +137,11 @@ def _quintics(
     coefficients: tuple[tuple[float, float, float], ...],
 ) -> None:  # fmt: skip
     """Apply the quintics to a stack; the result is in `spare` after an odd number of them."""
+    if in_stages(now, coefficients):
+        half = (len(coefficients) + 1) // 2
+        stage(now, coefficients[:half], spare)
+        stage(spare, coefficients[half:], now)
+        return
     for a, b, c in coefficients:
         torch.bmm(now, now.mT, out=gram)
         torch.baddbmm(gram, gram, gram, beta=b, alpha=c, out=inner)
