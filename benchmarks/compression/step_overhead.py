@@ -150,13 +150,13 @@ def table(records: list[dict[str, Any]]) -> Table:
         for r in records
     }
     rows: list[list[str | float | int | None]] = []
-    for (network, batch, device), record in last.items():
+    for (network, batch, _), record in last.items():
         update = record["samples"]["update"]
         shared = min(_passes(record["samples"]))
         base = shared + min(update["SGD"])
         rows += [
             [
-                network, batch, record["configuration"].get("gpu", device), name,
+                network, batch, _place(record), name,
                 round(1000 * shared, 1),
                 round(1000 * min(update[name]), 2),
                 round((shared + min(update[name])) / base, 3),
@@ -168,6 +168,11 @@ def table(records: list[dict[str, Any]]) -> Table:
         rows,
         "Training step: shared passes plus the optimizer's own update, least times",
     )
+
+
+def _place(record: dict[str, Any]) -> str:
+    name = record["configuration"].get("gpu", record["configuration"]["device"])
+    return f"{name}; {record['notes']}" if record["notes"] else name
 
 
 def _passes(samples: dict[str, Any]) -> list[float]:

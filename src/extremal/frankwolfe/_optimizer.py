@@ -239,6 +239,7 @@ class RegionOptimizer(torch.optim.Optimizer):
             grads = [s["momentum_buffer"] for s in states]
         torch._foreach_add_(params, grads, alpha=-lr)
 
+    @torch._disable_dynamo  # compiled loops run it as it is: its kernels take addresses
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
         """Make one step; a closure computes the loss and gradients first, and its loss returns."""
         loss = None
