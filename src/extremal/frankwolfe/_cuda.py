@@ -103,24 +103,29 @@ class Watch:
         """Nothing is known yet."""
         self._flags: Tensor | None = None
         self._event: torch.cuda.Event | None = None
+        self._since: Tensor | None = None  # flags of steps during which a copy was under way
 
     def take(self, bad: Tensor) -> int | None:
         """Send the flags of this step on their way; return the first place of an earlier one."""
         if torch.cuda.is_current_stream_capturing():
             return None
-        found: int | None = None
+        if self._since is not None and self._since.shape == bad.shape:
+            bad = torch.maximum(self._since, bad)
         if self._event is not None:
             if not self._event.query():
+                self._since = bad.clone()
                 return None
             assert self._flags is not None
             if bool(self._flags.any()):
-                found = int(self._flags.nonzero()[0])
+                self._event = self._since = None  # reported; the next step begins anew
+                return int(self._flags.nonzero()[0])
+        self._since = None
         if self._flags is None or self._flags.shape != bad.shape:
             self._flags = torch.empty(bad.shape, dtype=bad.dtype, pin_memory=True)
         self._flags.copy_(bad, non_blocking=True)
         self._event = torch.cuda.Event()
         self._event.record()
-        return found
+        return None
 
 
 def watch(optimizer: Any, group: dict[str, Any]) -> Watch:
