@@ -5,7 +5,10 @@ Run:      python benchmarks/frankwolfe/step_time.py
 Expect:   L2, maximum norm and L1 at most 1.3 times SGD, K-sparse and k-support at most 2 times,
           with gradient rescaling at most 1.6 times (2 for the last two); AdaSFW at most K + 1
           times SFW. SGD moves 32 bytes a parameter (m, then m and g, then x and m); our two passes
-          24 to 28; AdaSFW 40 + 20 K + 4, less where a tensor fits in the cache.
+          24 to 28; AdaSFW 40 + 20 K + 4, less where a tensor fits in the cache. On a GPU K-sparse
+          and k-support read m three times more to find the threshold (36 to 44 bytes), and AdaSFW
+          moves 20 K + 20; at 3 TB/s L2 needs 0.09 ms for ResNet-18 and SGD 0.125. A step of three
+          launches from Python takes longer than that.
 Fairness: the same float32 tensors and gradients, the same threads, every step over all tensors, the
           contenders take turns step by step, all samples kept; the least times are compared,
           because other work on the machine only adds. On a GPU a step is timed by events between
