@@ -73,8 +73,8 @@ class FindConfig:
     """How first patterns are found."""
     start: str = ""
     """A colouring file or run to continue from, for a neighbouring problem."""
-    starts: int = 24
-    """Random starts of a round (spectral)."""
+    starts: int = 0
+    """Random starts of a round (spectral); 0 means 24, or 8192 on a GPU, in batches."""
     tries: int = 3
     """How many of the best starts of a round are finished."""
     preset: Literal["", "reference"] = ""
@@ -88,7 +88,9 @@ class FindConfig:
     rate: float = 0.0
     """Learning rate; 0 means that of the preset (network)."""
     device: str = "cpu"
-    """Where networks are trained."""
+    """Where networks are trained, random starts optimised and cells annealed: cpu or cuda."""
+    keep: int = 0
+    """So many of the best colourings of single rounds are kept in candidates/, besides the best."""
     free_price: float = 0.05
     """What free space costs, against the rate of conflicting pairs."""
     iterations: int = 60_000
@@ -199,8 +201,10 @@ def find(
     settings = resolve(FindConfig, config, options)
     asked = problem_of(problem, settings)
     budget = seconds_of(settings.budget)
-    if min(settings.starts, settings.tries, settings.iterations) < 1 or settings.workers < 0:
-        raise ValueError("starts, tries and iterations are counts of at least 1.")
+    if min(settings.tries, settings.iterations) < 1:
+        raise ValueError("tries and iterations are counts of at least 1.")
+    if min(settings.starts, settings.keep, settings.workers) < 0:
+        raise ValueError("starts, keep and workers are 0 or more.")
     if settings.grid < 0 or settings.grid == 1:
         raise ValueError(f"grid is a number of cells of at least 2, or 0, got {settings.grid}.")
     if asked.parameters:
@@ -304,6 +308,7 @@ class _Search:
             candidate = go_finer(
                 self.best.colouring, self.problem, 2, seed=self.settings.seed,
                 free_price=self.settings.free_price, iterations=self.settings.iterations,
+                device=self.settings.device,
             )  # fmt: skip
             self._take(run, _plain(candidate), passed(), finer=True)
             if self.best.colouring.grid[0] == grid:
@@ -346,6 +351,8 @@ class _Search:
             candidate = Candidate(
                 Colouring.from_json(plain["colouring"]), plain["residue"], plain["loss"]
             )
+            if run is not None and not finer:
+                self._keep(run, candidate, plain["colouring"])
             better = self.best is None or candidate.key() < self.best.key() or finer
             if better:
                 self.best = candidate
@@ -356,6 +363,18 @@ class _Search:
         self.history.append(line)
         if run is not None:
             run.log(**line)
+
+    def _keep(self, run: Run, candidate: Candidate, plain: dict[str, Any]) -> None:
+        """Keep the best colourings of single rounds as files whose names sort by worth."""
+        if not self.settings.keep:
+            return
+        folder = run.path / "candidates"
+        folder.mkdir(exist_ok=True)
+        free = round(10**6 * float(candidate.colouring.free_density))
+        name = f"{candidate.residue:07d}-{free:06d}-{self.rounds:05d}.json"
+        run.write_json(f"candidates/{name}", plain)
+        for worse in sorted(folder.iterdir())[self.settings.keep :]:
+            worse.unlink()
 
 
 def _grid(settings: FindConfig, problem: Problem) -> int:
@@ -392,8 +411,10 @@ def _round(job: _Job) -> dict[str, Any]:
             starts = network_starts(problem, training(settings), seed, deadline, grid)
         except ColoringError as error:
             return {"note": str(error)}
+    elif settings.device != "cpu":
+        return _batched_round(problem, settings, seed, deadline)
     else:
-        starts = spectral_starts(problem, seed, 0, settings.starts, deadline)
+        starts = spectral_starts(problem, seed, 0, settings.starts or 24, deadline)
     best: Candidate | None = None
     note = ""
     for _, soft in starts[: settings.tries]:
@@ -410,6 +431,25 @@ def _round(job: _Job) -> dict[str, Any]:
         if (best.residue == 0 and not problem.free_color) or time.monotonic() > deadline:
             break
     return {"note": note} if best is None else _plain(best)
+
+
+def _batched_round(
+    problem: Problem, settings: FindConfig, seed: int, deadline: float
+) -> dict[str, Any]:
+    """Thousands of starts in batches on a device; the best few are finished on the CPU."""
+    from ._batch import batched_starts
+
+    best: Candidate | None = None
+    for wish, colouring in batched_starts(
+        problem, seed, 0, settings.starts or 8192, deadline, grid=_grid(settings, problem),
+        keep=settings.tries, free_price=settings.free_price, device=settings.device,
+    ):  # fmt: skip
+        candidate = settle(colouring, problem, seed, settings.iterations, wish)
+        if best is None or candidate.key() < best.key():
+            best = candidate
+        if (best.residue == 0 and not problem.free_color) or time.monotonic() > deadline:
+            break
+    return {"note": "no start has a usable lattice"} if best is None else _plain(best)
 
 
 def training(settings: FindConfig) -> TrainConfig:

@@ -34,7 +34,7 @@ from ._spectral import Soft, refine_lattice, relax
 from ._sweep import broken_patterns
 from ._tabu import fill, tabu
 
-_COARSE = {2: 24, 3: 12}
+COARSE = {2: 24, 3: 12}
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +98,7 @@ def spectral_starts(
     """
     found: list[tuple[float, Soft]] = []
     for number in range(first, first + count):
-        soft = random_start(problem, seed, number, _COARSE[problem.dim])
+        soft = random_start(problem, seed, number, COARSE[problem.dim])
         soft, loss = refine_lattice(
             soft, problem, steps=steps, blur=0.06, rate=0.1, lattice_rate=0.01, free_price=0.25
         )
@@ -263,7 +263,7 @@ def soften(colouring: Colouring, strength: float = 3.0, blur: float = 1.0) -> So
 def go_finer(
     colouring: Colouring, problem: Problem, factor: int = 2, *, seed: int = 0,
     free_price: float = 0.05, iterations: int = 100_000, relax_steps: int = 60,
-    move_lattice: bool = False,
+    move_lattice: bool = False, device: str = "cpu",
 ) -> Candidate:  # fmt: skip
     """Cut each cell into factor^n and let the boundaries move; never worse than before.
 
@@ -276,6 +276,7 @@ def go_finer(
         iterations: Of the repair.
         relax_steps: Of the annealing.
         move_lattice: Refine the lattice first; the result may then be worse and is compared.
+        device: Where the annealing runs; a GPU does it in float32, too.
 
     Cost: two FFTs a colour and annealing step on the finer grid.
     """
@@ -291,9 +292,16 @@ def go_finer(
         lattice = rational_lattice(coarse.basis, 5)
     steps = tuple(tuple(x / n for x in v) for v, n in zip(lattice, plain.grid, strict=True))
     count = max((len(forbidden(steps, spans)) for spans, _ in problem.classes()), default=1)
-    relaxed, loss = relax(
-        soft, problem, lattice, relax_steps, (0.7, 3.0), rate=0.1, free_price=free_price * count
-    )
+    if device == "cpu":
+        relaxed, loss = relax(
+            soft, problem, lattice, relax_steps, (0.7, 3.0), rate=0.1, free_price=free_price * count
+        )
+    else:
+        from ._batch import relax_on
+
+        relaxed, loss = relax_on(
+            soft, problem, lattice, relax_steps, (0.7, 3.0), free_price=free_price, device=device
+        )
     cells = relaxed.logits.argmax(0).astype(np.uint8)
     moved = Colouring(lattice, cells, problem.colors, problem.free_color)
     after = settle(moved, problem, seed, iterations, loss)
