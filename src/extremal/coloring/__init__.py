@@ -14,6 +14,7 @@ from ._baselines import (
     stripe_count,
     stripes,
 )
+from ._batch import SoftBatch, batched_starts, refine_many, relax_many
 from ._certify import Certified, CertifyConfig, certify
 from ._colouring import Colouring
 from ._errors import ColoringError
@@ -29,7 +30,7 @@ from ._polygon_nlp import Tiles, optimise, second_six_colouring, tiles_of
 from ._problem import Problem, Rule
 from ._rates import Spectrum, pair_rate, point_rate, sampled_conflicts, spectrum
 from ._screen import Conflict, conflict_pairs, pair_counts, screen
-from ._search import Candidate, finish, fold, go_finer, soften, spectral_starts
+from ._search import Candidate, finish, fold, go_finer, random_start, soften, spectral_starts
 from ._spectral import Soft, Spectral, refine_lattice, relax
 from ._tabu import fill, tabu
 from ._trace import trace
@@ -67,10 +68,12 @@ __all__ = [
     "Result",
     "Rule",
     "Soft",
+    "SoftBatch",
     "Spectral",
     "Spectrum",
     "Tiles",
     "TrainConfig",
+    "batched_starts",
     "certify",
     "conflict_pairs",
     "coulson",
@@ -98,10 +101,13 @@ __all__ = [
     "periods",
     "plot",
     "point_rate",
+    "random_start",
     "recolour",
     "refine",
     "refine_lattice",
+    "refine_many",
     "relax",
+    "relax_many",
     "repair",
     "sampled_conflicts",
     "screen",

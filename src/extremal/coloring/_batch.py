@@ -366,7 +366,7 @@ def _chunk(
         batch = resample_many(batch, level)
         blurs = [blur_of(b, (level,) * n) for b in batch.basis.double().cpu().numpy()]
         batch, losses = refine_many(batch, problem, 150, blurs, free_price=free_price)
-    batch, losses = batch.best(losses, max(keep, len(losses) // 2))
+    batch, losses = batch.best(losses, max(keep, len(losses) // _KEPT))
     usable: list[int] = []
     lattices: list[Matrix] = []
     for s, basis in enumerate(batch.basis.double().cpu().numpy()):

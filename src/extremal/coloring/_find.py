@@ -408,7 +408,9 @@ def _round(job: _Job) -> dict[str, Any]:
         return _plain(pattern_starts(problem, seed, grid, deadline))
     elif settings.method == "network":
         try:
-            starts = network_starts(problem, training(settings), seed, deadline, grid)
+            starts = network_starts(
+                problem, training(settings), seed, deadline, grid, settings.tries
+            )
         except ColoringError as error:
             return {"note": str(error)}
     elif settings.device != "cpu":

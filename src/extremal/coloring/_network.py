@@ -30,7 +30,7 @@ from ._problem import Problem
 if TYPE_CHECKING:
     from torch import Tensor
 
-_WARM = 3  # steps of a new stack before its graph is recorded: the libraries set themselves up
+WARM = 3  # steps of a new stack before its graph is recorded: the libraries set themselves up
 _HALVINGS = (0.1, 0.3)  # of the steps; the worse half of the stack ends there
 _GOLDEN = (0.7548776662466927, 0.5698402909980532, 0.8191725133961645)
 
@@ -143,7 +143,7 @@ def train(
     the defaults.
     """
     torch = torch_on(config.device)
-    stack = _Stack(torch, problem, config, seed, start)
+    stack = Stack(torch, problem, config, seed, start)
     history: list[Any] = []
     halve = {int(f * config.steps) for f in _HALVINGS} if config.networks > 1 else set[int]()
     tail = max(1, config.steps // 10)
@@ -167,7 +167,7 @@ def train(
     return [stack.network(i, recent[i]) for i in order]
 
 
-class _Stack:
+class Stack:
     """S networks, their optimizer and their samples."""
 
     def __init__(
@@ -251,7 +251,7 @@ class _Stack:
                 group["lr"] = config.rate * scale
             return self._whole()
         self.rate.fill_(config.rate * scale)
-        if self.warm < _WARM:
+        if self.warm < WARM:
             self.warm += 1
             side = self.torch.cuda.Stream()
             side.wait_stream(self.torch.cuda.current_stream())

@@ -109,9 +109,9 @@ def spectral_starts(
 
 
 def network_starts(
-    problem: Problem, config: TrainConfig, seed: int, deadline: float, grid: int
+    problem: Problem, config: TrainConfig, seed: int, deadline: float, grid: int, most: int = 8
 ) -> list[tuple[float, Soft]]:
-    """Return the patterns of trained networks, folded onto their periods.
+    """Return the patterns of trained networks, folded onto their periods; about `most` of them.
 
     Raises:
         ColoringError: No network has a period in its box.
@@ -123,6 +123,8 @@ def network_starts(
     found: list[tuple[float, Soft]] = []
     trouble: ColoringError | None = None
     for network in train(problem, config, seed, go_on):
+        if len(found) >= most:
+            break
         try:
             found += [(network.loss, s) for s in fold(network, problem, grid)]
         except ColoringError as error:
