@@ -34,6 +34,7 @@ from extremal.lab import (
 
 from ._certify import parts_of, read, read_problem
 from ._colouring import Colouring
+from ._device import torch_on
 from ._errors import ColoringError
 from ._network import TrainConfig
 from ._plot import picture
@@ -194,7 +195,8 @@ def find(
 
     Raises:
         ValueError: An option makes no sense.
-        ColoringError: The cells are too large for a rule, or no problem was given.
+        ColoringError: The cells are too large for a rule, no problem was given, or the device is
+            not there.
 
     Cost: the budget; less where a valid colouring ends the search.
     """
@@ -214,6 +216,8 @@ def find(
         )
     if any(r.norm != 2.0 for r in asked.rules):
         raise ValueError("find is for the Euclidean norm; other norms can be trained only.")
+    if settings.device != "cpu":
+        torch_on(settings.device)  # refused here, before a run folder is made
     search = _Search(asked, settings, budget, show)
     if out is None:
         return search.go(None)
