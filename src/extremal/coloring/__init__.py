@@ -26,11 +26,12 @@ from ._offsets import forbidden
 from ._periods import Period, lattices, periods
 from ._plot import PlotConfig, Plotted, plot
 from ._polygon_colouring import PolygonColouring
-from ._polygon_nlp import Tiles, optimise, second_six_colouring, tiles_of
+from ._polygon_nlp import Tiles, optimise, optimise_finely, second_six_colouring, tiles_of
 from ._problem import Problem, Rule
 from ._rates import Spectrum, pair_rate, point_rate, sampled_conflicts, spectrum
 from ._screen import Conflict, conflict_pairs, pair_counts, screen
 from ._search import Candidate, finish, fold, go_finer, random_start, soften, spectral_starts
+from ._smooth import smooth
 from ._spectral import Soft, Spectral, refine_lattice, relax
 from ._tabu import fill, tabu
 from ._trace import trace
@@ -96,6 +97,7 @@ __all__ = [
     "lattices",
     "lean_data",
     "optimise",
+    "optimise_finely",
     "pair_counts",
     "pair_rate",
     "periods",
@@ -112,6 +114,7 @@ __all__ = [
     "sampled_conflicts",
     "screen",
     "second_six_colouring",
+    "smooth",
     "soften",
     "soifer",
     "spectral_starts",

@@ -8,7 +8,8 @@ For every two tiles of one colour within reach, and every distance set of the co
 things must hold: all corners of the two are nearer than the set (largest distance), or every corner
 is farther from every side than the set (least distance). Which one is decided anew in every round.
 A round is one linear program: distances are replaced by their tangents within a trust region, which
-shrinks where that was too bold. (SLSQP took a minute a round on 150 variables.)
+shrinks where that was too bold. (SLSQP took a minute a round on 150 variables.) Tiles stay simple,
+because the triangles they are cut into keep their orientation.
 """
 
 from dataclasses import dataclass
@@ -22,10 +23,12 @@ from ._colouring import determinant
 from ._errors import ColoringError
 from ._polygon_colouring import PolygonColouring, Vertices, gap_of, shifts_near
 from ._problem import Problem
+from ._triangles import Triangle, areas, halved, longest_side, triangles
 
 Corner = tuple[int, int, int]
 Objective = Literal["feasible", "min_free", "max_interval"]
 _CLOSE = 0.12  # inequalities with more room than this are left out of a round
+_LEAST = 1e-9  # twice the area that a triangle must keep; free slivers may close up to this
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,10 +53,9 @@ class Tiles:
 
     def place(self, corners: tuple[Corner, ...]) -> Float[np.ndarray, "_ 2"]:
         """Return where corners are."""
-        found = [
-            self.vertices[k] + i * self.lattice[0] + j * self.lattice[1] for k, i, j in corners
-        ]
-        return np.array(found)
+        k, i, j = np.array(corners).T
+        moved = np.stack([i, j], 1) @ self.lattice
+        return self.vertices[k] + moved
 
     def exact(self, colors: int, free: bool, denominator: int = 10**10) -> PolygonColouring:
         """Return the tiles with vertices rounded to rationals; they still fit together."""
@@ -139,18 +141,29 @@ def optimise(
     Returns:
         The tiles, and the worst violation (at most 0 if all inequalities hold with the margin).
 
+    Raises:
+        ColoringError: A tile of the start crosses itself.
+
     Cost: one linear program a round, 20 to 200 ms for 150 variables.
     """
     if objective == "max_interval" and widen is None:
         raise ValueError("max_interval needs the colour whose gaps are widened.")
     goal = _Goal(problem, margin, objective, widen)
     merit = goal.merit(tiles)
+    cut, simple = triangles(tiles)
+    if not simple:
+        raise ColoringError(
+            "a tile of the start crosses itself; trace with a smaller tolerance, or finer cells."
+        )
     for _ in range(rounds):
-        trial = _step(tiles, goal, trust)
-        after = goal.merit(trial)
+        trial = _step(tiles, goal, trust, cut)
+        upright = bool((areas(trial, cut) > 0).all())
+        after = goal.merit(trial) if upright else np.inf
         if after < merit - 1e-12:
             gain = merit - after
             tiles, merit = trial, after
+            again, simple = triangles(tiles)
+            cut = again if simple else cut  # the old cut is upright too
             trust = min(0.1, 1.5 * trust)
             if gain < 1e-9:
                 break
@@ -158,7 +171,42 @@ def optimise(
             trust /= 3
             if trust < 1e-8:
                 break
-    return tiles, goal.violation(tiles)
+    return _restored(tiles, goal)
+
+
+def optimise_finely(
+    tiles: Tiles, problem: Problem, longest: float, **options: Any
+) -> tuple[Tiles, float]:
+    """Optimise, halve the longest sides, and again, until no side is longer than `longest`.
+
+    Args:
+        tiles: The start.
+        problem: Pair rules only.
+        longest: Of a side; 0 keeps the vertices. A round side loses less space with short pieces.
+        **options: As of `optimise`.
+    """
+    tiles, worst = optimise(tiles, problem, **options)
+    while longest > 0 and (side := longest_side(tiles)) > longest:
+        tiles = halved(tiles, max(longest, side / 2))
+        tiles, worst = optimise(tiles, problem, **{**options, "trust": 0.01})
+    return tiles, worst
+
+
+def _restored(tiles: Tiles, goal: "_Goal") -> tuple[Tiles, float]:
+    """End inside what is allowed: steps that only lower the violation converge quadratically."""
+    worst = goal.violation(tiles)
+    for _ in range(8):
+        if worst <= 0:
+            break
+        cut, simple = triangles(tiles)
+        if not simple:
+            break
+        trial = _step(tiles, goal, 50 * worst, cut, restore=True)
+        after = goal.violation(trial)
+        if after >= worst or not (areas(trial, cut) > 0).all():
+            break
+        tiles, worst = trial, after
+    return tiles, worst
 
 
 @dataclass(frozen=True)
@@ -198,7 +246,9 @@ class _Goal:
         return worst, slack
 
 
-def _step(tiles: Tiles, goal: _Goal, trust: float) -> Tiles:
+def _step(
+    tiles: Tiles, goal: _Goal, trust: float, cut: list[Triangle], restore: bool = False
+) -> Tiles:
     """Move within the trust region to the optimum of the linearised program."""
     import scipy.optimize
     import scipy.sparse
@@ -209,7 +259,7 @@ def _step(tiles: Tiles, goal: _Goal, trust: float) -> Tiles:
     rows: list[int] = []
     columns: list[int] = []
     entries: list[float] = []
-    right = np.zeros(len(bounds))
+    right = np.zeros(len(bounds) + len(cut))
     places = tiles.vertices
     for number, bound in enumerate(bounds):
         d = np.zeros(2)
@@ -234,18 +284,25 @@ def _step(tiles: Tiles, goal: _Goal, trust: float) -> Tiles:
         columns.append(size - 1)
         entries.append(-1.0)
         right[number] = sign * (bound.limit - length)
+    _upright(tiles, cut, len(bounds), rows, columns, entries, right)
     cost = np.zeros(size)
     cost[-1] = 20.0
-    if goal.objective == "min_free":
+    if restore:
+        pass  # the violation alone; a little below 0, so that rounding does not bring it back
+    elif goal.objective == "min_free":
         cost[: size - 2] = _covered(tiles, goal.problem.colors)[1][: size - 2]
     else:
         cost[-2] = -1.0
     box = [(-trust, trust)] * (size - 2)
     box[2 * m + 1] = (0.0, 0.0)  # the first lattice row keeps its direction
-    matrix = scipy.sparse.csr_matrix((entries, (rows, columns)), (len(bounds), size))
+    matrix = scipy.sparse.csr_matrix((entries, (rows, columns)), (len(right), size))
     widest = (-1.0, 1.0) if goal.objective != "min_free" else (0.0, 0.0)
     answer = scipy.optimize.linprog(
-        cost, A_ub=matrix, b_ub=right, bounds=[*box, widest, (0.0, None)], method="highs"
+        cost,
+        A_ub=matrix,
+        b_ub=right,
+        bounds=[*box, widest, (-1e-9 if restore else 0.0, None)],
+        method="highs",
     )
     if answer.x is None:
         raise ColoringError(f"the vertex program has no step ({answer.message}).")
@@ -256,6 +313,29 @@ def _step(tiles: Tiles, goal: _Goal, trust: float) -> Tiles:
         tiles.corners,
         tiles.colors,
     )
+
+
+def _upright(
+    tiles: Tiles, cut: list[Triangle], first: int, rows: list[int], columns: list[int],
+    entries: list[float], right: Float[np.ndarray, " k"],
+) -> None:  # fmt: skip
+    """Rows that keep twice the area of each triangle above a little, to first order."""
+    m = len(tiles.vertices)
+    now = areas(tiles, cut)
+    right[first:] = now - np.minimum(_LEAST, now / 2)
+    corners = [tiles.place(tuple(t[i] for t in cut)) for i in range(3)]
+    for side in range(3):
+        # d(2 area) = (after - before) turned by a quarter, times the change of the corner
+        across = corners[(side + 1) % 3] - corners[(side + 2) % 3]
+        slope = np.stack([across[:, 1], -across[:, 0]], 1)
+        for number, triangle in enumerate(cut):
+            k, i, j = triangle[side]
+            for axis in range(2):
+                for column, factor in ((2 * k, 1), (2 * m, i), (2 * m + 2, j)):
+                    if factor:
+                        rows.append(first + number)
+                        columns.append(column + axis)
+                        entries.append(-float(slope[number, axis]) * factor)
 
 
 def _spans(goal: _Goal, color: int) -> list[tuple[float, float, bool]]:
