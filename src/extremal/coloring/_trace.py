@@ -71,25 +71,35 @@ def trace(colouring: Colouring, tolerance: float = 1.2, smallest: float = 0.002)
 
 
 def _patches(cells: Int[np.ndarray, "a b"]) -> tuple[Int[np.ndarray, "a b"], list[Place]]:
-    """Number the connected patches on the torus; their first cells."""
-    label = np.full(cells.shape, -1, np.int64)
-    homes: list[Place] = []
-    n0, n1 = cells.shape
-    for home in np.ndindex(*cells.shape):
-        if label[home] >= 0:
-            continue
-        number = len(homes)
-        homes.append((home[0], home[1]))
-        label[home] = number
-        queue = deque([home])
-        while queue:
-            i, j = queue.popleft()
-            for di, dj in ((1, 0), (-1, 0), (0, 1), (0, -1)):
-                k = ((i + di) % n0, (j + dj) % n1)
-                if label[k] < 0 and cells[k] == cells[home]:
-                    label[k] = number
-                    queue.append(k)
-    return label, homes
+    """Number the connected patches on the torus by their first cells."""
+    import scipy.ndimage
+
+    plain = np.zeros(cells.shape, np.int64)
+    count = 0
+    for color in np.unique(cells):
+        own, found = scipy.ndimage.label(cells == color)
+        plain += np.where(own > 0, own + count, 0)
+        count += found
+    # Patches that meet across the border of the period are one.
+    root = np.arange(count + 1)
+    for axis in (0, 1):
+        here, there = np.take(plain, -1, axis), np.take(plain, 0, axis)
+        same = np.take(cells, -1, axis) == np.take(cells, 0, axis)
+        for p, q in zip(here[same].tolist(), there[same].tolist(), strict=True):
+            while root[p] != p:
+                p = root[p]
+            while root[q] != q:
+                q = root[q]
+            root[max(p, q)] = min(p, q)
+    for k in range(count + 1):
+        root[k] = root[root[k]]
+    merged = root[plain].ravel()
+    _, first, inverse = np.unique(merged, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    rank = np.empty(len(order), np.int64)
+    rank[order] = np.arange(len(order))
+    homes = [(int(x) // cells.shape[1], int(x) % cells.shape[1]) for x in first[order]]
+    return rank[inverse].reshape(cells.shape), homes
 
 
 def _without_specks(cells: Int[np.ndarray, "a b"], smallest: float) -> Int[np.ndarray, "a b"]:
