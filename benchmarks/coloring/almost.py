@@ -41,6 +41,8 @@ class Options:
     tries: int = 3
     keep: int = 4
     """How many colourings of single rounds go to finer cells and polygons."""
+    period: tuple[float, float] = (0.0, 0.0)
+    """As of `find`."""
     source: tuple[Path, ...] = ()
     """Colourings to go on from, instead of random starts."""
     found_on: str = ""
@@ -125,7 +127,7 @@ def candidates(options: Options, k: int) -> list[Colouring]:
         found = coloring.find(
             problem, budget=f"{options.seconds / 0.66:.0f}s", seed=options.seed, grid=96,
             finest=96, device=options.device, starts=options.starts, tries=options.tries,
-            keep=options.keep, out=run,
+            keep=options.keep, period=options.period, out=run,
         )  # fmt: skip
         print(k, found.rounds, "rounds", f"{float(found.free_density):.4%}", flush=True)
         return [read(path) for path in sorted((run / "candidates").iterdir())]

@@ -300,7 +300,7 @@ def grids(problem: Problem, grid: int) -> list[int]:
 def batched_starts(
     problem: Problem, seed: int, first: int, count: int, deadline: float, *,
     grid: int, keep: int = 8, free_price: float = 0.05, device: str = "cuda",
-    dtype: str = "float32",
+    dtype: str = "float32", period: tuple[float, float] = (0.0, 0.0),
 ) -> list[tuple[float, Colouring]]:  # fmt: skip
     """Return the best of many random starts, optimised in batches with successive halving.
 
@@ -315,6 +315,7 @@ def batched_starts(
         free_price: What a free point costs, against the rate of conflicting pairs.
         device: A torch device.
         dtype: Of the batch.
+        period: Bounds of the volume of a first period, as of `random_start`.
 
     Returns:
         Pairs of the share of cells left to be wished (free, or half of those in conflict) and the
@@ -330,7 +331,7 @@ def batched_starts(
     found: list[tuple[float, Colouring]] = []
 
     def made(numbers: Sequence[int]) -> list[Soft]:
-        return [random_start(problem, seed, i, levels[0]) for i in numbers]
+        return [random_start(problem, seed, i, levels[0], period) for i in numbers]
 
     numbers = range(first, first + count)
     chunks = [numbers[i : i + chunk] for i in range(0, count, chunk)]

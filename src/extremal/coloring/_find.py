@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from math import inf
 from pathlib import Path
 from typing import Any, Literal
 
@@ -76,6 +77,9 @@ class FindConfig:
     """A colouring file or run to continue from, for a neighbouring problem."""
     starts: int = 0
     """Random starts of a round (spectral); 0 means 24, or 8192 on a GPU, in batches."""
+    period: tuple[float, float] = (0.0, 0.0)
+    """Least and largest volume of the period of a start, for each colour, where the largest
+    distance is 1; 0 0 means 0.3 to 0.8 in the plane and 0.15 to 0.45 in space."""
     tries: int = 3
     """How many of the best starts of a round are finished."""
     preset: Literal["", "reference"] = ""
@@ -207,6 +211,8 @@ def find(
         raise ValueError("tries and iterations are counts of at least 1.")
     if min(settings.starts, settings.keep, settings.workers) < 0:
         raise ValueError("starts, keep and workers are 0 or more.")
+    if settings.period != (0.0, 0.0) and not 0 < settings.period[0] <= settings.period[1] < inf:
+        raise ValueError(f"period is two volumes, 0 < least <= largest, got {settings.period}.")
     if settings.grid < 0 or settings.grid == 1:
         raise ValueError(f"grid is a number of cells of at least 2, or 0, got {settings.grid}.")
     if asked.parameters:
@@ -420,7 +426,9 @@ def _round(job: _Job) -> dict[str, Any]:
     elif settings.device != "cpu":
         return _batched_round(problem, settings, seed, deadline)
     else:
-        starts = spectral_starts(problem, seed, 0, settings.starts or 24, deadline)
+        starts = spectral_starts(
+            problem, seed, 0, settings.starts or 24, deadline, period=settings.period
+        )
     best: Candidate | None = None
     note = ""
     for _, soft in starts[: settings.tries]:
@@ -449,6 +457,7 @@ def _batched_round(
     for wish, colouring in batched_starts(
         problem, seed, 0, settings.starts or 8192, deadline, grid=_grid(settings, problem),
         keep=settings.tries, free_price=settings.free_price, device=settings.device,
+        period=settings.period,
     ):  # fmt: skip
         candidate = settle(colouring, problem, seed, settings.iterations, wish)
         if best is None or candidate.key() < best.key():

@@ -188,7 +188,8 @@ def optimise_finely(
     tiles, worst = optimise(tiles, problem, **options)
     while longest > 0 and (side := longest_side(tiles)) > longest:
         tiles = halved(tiles, max(longest, side / 2))
-        tiles, worst = optimise(tiles, problem, **{**options, "trust": 0.01})
+        options["trust"] = 0.01  # the halves begin near their best places
+        tiles, worst = optimise(tiles, problem, **options)
     return tiles, worst
 
 

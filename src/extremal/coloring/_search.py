@@ -62,11 +62,14 @@ def blur_of(basis: Float[np.ndarray, "n n"], grid: Sequence[int]) -> float:
     return (1.27 if len(grid) == 2 else 1.5) * side ** (1 / len(grid))
 
 
-def random_start(problem: Problem, seed: int, number: int, grid: int) -> Soft:
+def random_start(
+    problem: Problem, seed: int, number: int, grid: int, period: tuple[float, float] = (0.0, 0.0)
+) -> Soft:
     """Return a random soft colouring on a random torus.
 
     Its volume is drawn around that of the colour classes: a patch of diameter d has at most the
     volume of a ball of diameter d, and a period holds one to a few patches of every colour.
+    `period` gives other bounds of the volume, in d^n times the colours.
     """
     rng = generator(seed, "start", number)
     n = problem.dim
@@ -74,14 +77,15 @@ def random_start(problem: Problem, seed: int, number: int, grid: int) -> Soft:
         (float(hi) ** 0.5 for c in range(problem.colors) for _, hi in problem.spans(c)), default=1.0
     )
     if n == 2:
-        volume = rng.uniform(0.3, 0.8) * problem.colors * largest**2
+        volume = rng.uniform(*(period if period[1] else (0.3, 0.8))) * problem.colors * largest**2
         angle, ratio = rng.uniform(math.pi / 3, math.pi / 2), rng.uniform(1.0, 1.6)
         short = math.sqrt(volume / math.sin(angle) / ratio)
         basis = np.array(
             [[short, 0.0], [ratio * short * math.cos(angle), ratio * short * math.sin(angle)]]
         )
     else:
-        volume = rng.uniform(0.15, 0.45) * problem.colors * largest**3
+        volume = rng.uniform(*(period if period[1] else (0.15, 0.45))) * problem.colors
+        volume *= largest**3
         basis = np.eye(3) + rng.uniform(-0.35, 0.35, (3, 3))
         basis *= (volume / abs(np.linalg.det(basis))) ** (1 / 3)
     logits = 0.5 * rng.normal(size=(problem.palette, *[grid] * n))
@@ -89,8 +93,9 @@ def random_start(problem: Problem, seed: int, number: int, grid: int) -> Soft:
 
 
 def spectral_starts(
-    problem: Problem, seed: int, first: int, count: int, deadline: float, steps: int = 150
-) -> list[tuple[float, Soft]]:
+    problem: Problem, seed: int, first: int, count: int, deadline: float, steps: int = 150,
+    period: tuple[float, float] = (0.0, 0.0),
+) -> list[tuple[float, Soft]]:  # fmt: skip
     """Return optimised random starts, best loss first.
 
     A free colour is expensive at first (price 0.25), so that it is used only where the others
@@ -98,7 +103,7 @@ def spectral_starts(
     """
     found: list[tuple[float, Soft]] = []
     for number in range(first, first + count):
-        soft = random_start(problem, seed, number, COARSE[problem.dim])
+        soft = random_start(problem, seed, number, COARSE[problem.dim], period)
         soft, loss = refine_lattice(
             soft, problem, steps=steps, blur=0.06, rate=0.1, lattice_rate=0.01, free_price=0.25
         )

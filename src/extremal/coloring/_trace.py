@@ -7,6 +7,7 @@ Douglas and Peucker's rule, the same for the patches on its both sides.
 
 import itertools
 from collections import defaultdict, deque
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int
@@ -77,7 +78,8 @@ def _patches(cells: Int[np.ndarray, "a b"]) -> tuple[Int[np.ndarray, "a b"], lis
     plain = np.zeros(cells.shape, np.int64)
     count = 0
     for color in np.unique(cells):
-        own, found = scipy.ndimage.label(cells == color)
+        labelled: Any = scipy.ndimage.label(cells == color)
+        own, found = labelled
         plain += np.where(own > 0, own + count, 0)
         count += found
     # Patches that meet across the border of the period are one.
