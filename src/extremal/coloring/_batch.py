@@ -5,8 +5,11 @@ The formulas are those of `_spectral`, one colouring there, S here, and start nu
 random start as there; so a batch in float64 on the CPU repeats `refine_lattice` and `relax`. A GPU
 works in float32, where a result is the same up to rounding, which a long run may amplify.
 
-A random start is small (24 x 24 cells): 8,192 of them fill a GPU. Three levels, each with twice the
-cells along an axis and the best eighth of what is left, then the annealing on the certificate's own
+A random start is small (24 x 24 cells): 8,192 of them fill a GPU. Each level has twice the cells
+along an axis and the best quarter (in space the best eighth) of what is left, so that all levels
+cost the same; distances are widened less and less, so that late levels rank by what very fine cells
+would leave, which early ones cannot (a pattern with much boundary looks bad on coarse cells). Then
+the annealing on the certificate's own
 relaxation, and last a count of what the rounded cells would leave free or in conflict. Only the
 few best are finished by local search, which a GPU is not made for.
 """
@@ -31,7 +34,7 @@ if TYPE_CHECKING:
 
 _FLOATS = 32_000_000  # logits of a chunk: with gradient, moments and images about 1.5 GB
 _DRAWERS = 4  # threads that draw random starts; NumPy lets go of the lock while it draws
-_KEPT = 8  # the best of so many go on to the next level
+_STEPS = 150  # of a level
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,6 +89,13 @@ def resample_many(batch: SoftBatch, grid: int) -> SoftBatch:
     return SoftBatch(logits, batch.basis)
 
 
+def _part(colors: Sequence[int], device: Any) -> Any:
+    """Colours as an index of the second axis; neighbours as a slice, which copies nothing."""
+    if list(colors) == list(range(colors[0], colors[0] + len(colors))):
+        return slice(colors[0], colors[0] + len(colors))
+    return torch_on().tensor(list(colors), device=device)
+
+
 class _Windows:
     """The widened distances of each colouring and group of colours, padded to W with weight 0."""
 
@@ -96,7 +106,7 @@ class _Windows:
             key = tuple(window(problem, c, blurs[0]))
             if key:
                 groups.setdefault(key, []).append(c)
-        self.groups: list[tuple[Any, Any, Any]] = []
+        self.groups: list[tuple[Any, Any, Any]] = []  # colours, distances and weights (S, W)
         for colors in groups.values():
             lists = [window(problem, colors[0], blur) for blur in blurs]
             table = np.zeros((2, len(lists), max(map(len, lists))))
@@ -104,8 +114,7 @@ class _Windows:
             for s, pairs in enumerate(lists):
                 table[:, s, : len(pairs)] = np.array(pairs).T
             distances, weights = torch.from_numpy(table).to(like.device, like.dtype)
-            index = torch.tensor(colors, device=like.device)
-            self.groups.append((index, distances, weights))
+            self.groups.append((_part(colors, like.device), distances, weights))
 
 
 def _kernels(torch: Any, n: int, t: "Tensor") -> tuple["Tensor", "Tensor"]:
@@ -167,7 +176,7 @@ def refine_many(
     )  # fmt: skip
     losses = torch.full((many,), torch.inf, **like)
     for _ in range(steps):
-        inverse = torch.linalg.inv(basis)
+        inverse = torch.linalg.inv_ex(basis)[0]  # no check, which would wait for the device
         kappa = m @ inverse.mT  # (S, M, n)
         length = kappa.norm(dim=-1)
         p = torch.softmax(logits, 1)
@@ -180,11 +189,12 @@ def refine_many(
             value, slope = _kernels(torch, n, turns[..., None] * length[:, None])
             kernel = (weights[..., None] * value).sum(1)
             change = ((weights * turns)[..., None] * slope).sum(1)
-            own = image.index_select(1, index)
+            own = image[:, index]
             power = (own.real.square() + own.imag.square()).sum(1) * twice
             losses += (power * kernel).sum(-1)
-            spread = (own * kernel[:, None]).reshape(many, len(index), *shape)
-            grad[:, index] = torch.fft.irfftn(spread, s=grid, dim=axes) * (2.0 * cells)
+            # one factor of `cells` of the mean is in `image`, and the other in the transform
+            spread = (own * (2.0 * cells * kernel[:, None])).reshape(many, -1, *shape)
+            grad[:, index] = torch.fft.irfftn(spread, s=grid, dim=axes)
             pull += power * change
         pull = torch.where(length > 0, pull / length.clamp_min(1e-30), pull)
         if problem.free_color:
@@ -231,15 +241,15 @@ def relax_many(
             rows[(s, *reduced(offsets, grid).T)] = 1.0
         # F = -F, so the transform is real
         image = torch.fft.rfftn(torch.from_numpy(rows).to(**like), dim=tuple(range(1, n + 1))).real
-        kernels.append((torch.tensor(list(colors), device=like["device"]), image[:, None]))
+        kernels.append((_part(colors, like["device"]), image[:, None]))
     price = torch.from_numpy(prices).to(**like)
     column = price.reshape(-1, *[1] * n)
     logits = batch.logits.clone()
     adam = torch.optim.Adam([logits], lr=rate, eps=1e-12, fused=True)
     losses = torch.full((len(logits),), torch.inf, **like)
 
-    def spread(p: "Tensor", index: "Tensor", kernel: "Tensor") -> "Tensor":
-        image = torch.fft.rfftn(p.index_select(1, index), dim=axes)
+    def spread(p: "Tensor", index: Any, kernel: "Tensor") -> "Tensor":
+        image = torch.fft.rfftn(p[:, index], dim=axes)
         return torch.fft.irfftn(image * kernel, s=grid, dim=axes)
 
     for step in range(steps):
@@ -249,7 +259,7 @@ def relax_many(
         losses = torch.zeros(len(logits), **like)
         for index, kernel in kernels:
             found = spread(p, index, kernel)
-            losses += (found * p.index_select(1, index)).flatten(1).sum(1)
+            losses += (found * p[:, index]).flatten(1).sum(1)
             grad[:, index] = 2 * found
         if problem.free_color:
             grad[:, -1] += column
@@ -261,7 +271,7 @@ def relax_many(
     hot = hot.to(logits.dtype)
     broken = torch.zeros(len(logits), **like)
     for index, kernel in kernels:
-        met = spread(hot, index, kernel) * hot.index_select(1, index)
+        met = spread(hot, index, kernel) * hot[:, index]
         broken += (met > 0.5).flatten(1).sum(1) / cells
     wishes = broken / 2
     if problem.free_color:
@@ -359,15 +369,15 @@ def _chunk(
     n = problem.dim
     # Free space is dear at first, so that it is used only where the colours cannot be.
     batch, losses = refine_many(
-        batch, problem, 150, [0.06] * len(batch.logits), rate=0.1, lattice_rate=0.01,
+        batch, problem, _STEPS, [0.06] * len(batch.logits), rate=0.1, lattice_rate=0.01,
         free_price=0.25,
     )  # fmt: skip
     for level in levels[1:]:
-        batch, losses = batch.best(losses, max(keep, len(losses) // _KEPT))
+        batch, losses = batch.best(losses, max(keep, len(losses) >> n))
         batch = resample_many(batch, level)
         blurs = [blur_of(b, (level,) * n) for b in batch.basis.double().cpu().numpy()]
-        batch, losses = refine_many(batch, problem, 150, blurs, free_price=free_price)
-    batch, losses = batch.best(losses, max(keep, len(losses) // _KEPT))
+        batch, losses = refine_many(batch, problem, _STEPS, blurs, free_price=free_price)
+    batch, losses = batch.best(losses, max(keep, len(losses) >> n))
     usable: list[int] = []
     lattices: list[Matrix] = []
     for s, basis in enumerate(batch.basis.double().cpu().numpy()):

@@ -265,6 +265,9 @@ class Stack:
             self.adam.zero_grad(set_to_none=True)
             with self.torch.cuda.graph(self.graph):
                 self.recorded = self._whole()
+            # The capture sets the generator on a stream of its own; on a busy GPU that may still be
+            # waiting when the first replay sets it, too (met once: that step drew other samples).
+            self.torch.cuda.synchronize()
         self.graph.replay()
         return self.recorded.clone()
 
