@@ -69,6 +69,8 @@ class Job:
     longest: float
     rounds: int
     device: str
+    save: Path
+    """Where each stage of the polygons is kept, so that an interrupted one is not lost."""
 
 
 def polish(job: Job) -> dict[str, Any]:
@@ -84,12 +86,20 @@ def polish(job: Job) -> dict[str, Any]:
     answer: dict[str, Any] = {"cells": cells.as_json(), "note": ""}
     print(job.colors, cells.grid[0], f"{float(cells.free_density):.4%}", flush=True)
     if job.longest:
+        smallest = 0.0004 if job.colors == 5 else 0.00001  # free patches of k = 6 are tiny
+        source: Any = cells
         try:
-            done = coloring.refine(cells, problem, longest=job.longest, rounds=job.rounds)
-            if done.verdict.status == "valid":
-                answer["polygons"] = done.colouring.as_json()
-            print(job.colors, "polygons", done.verdict.status,
-                  f"{float(done.colouring.free_density):.4%}", flush=True)  # fmt: skip
+            for longest in (0.0, 4 * job.longest, 2 * job.longest, job.longest):
+                done = coloring.refine(
+                    source, problem, longest=longest, rounds=job.rounds, smallest=smallest,
+                    trust=0.01 if longest else 0.03,
+                )  # fmt: skip
+                source = done.colouring
+                print(job.colors, "polygons", longest, done.verdict.status,
+                      f"{float(source.free_density):.4%}", flush=True)  # fmt: skip
+                if done.verdict.status == "valid":
+                    answer["polygons"] = source.as_json()
+                    source.save(job.save)
         except coloring.ColoringError as error:
             answer["note"] = str(error)
             print(job.colors, "no polygons:", error, flush=True)
@@ -145,8 +155,16 @@ def main(options: Options) -> None:
             continue
         problem = Problem.plane(k, free_color=True)
         jobs = [
-            Job(k, c.as_json(), options.middle, options.longest, options.rounds, options.device)
-            for c in candidates(options, k)
+            Job(
+                k,
+                c.as_json(),
+                options.middle,
+                options.longest,
+                options.rounds,
+                options.device,
+                options.certificates / f"stage-{k}-{i}.json",
+            )
+            for i, c in enumerate(candidates(options, k))
         ]
         kind: Literal["serial", "processes"] = "processes" if options.workers > 1 else "serial"
         with executor(kind, workers=options.workers) as runner:

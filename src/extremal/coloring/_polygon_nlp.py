@@ -12,6 +12,7 @@ shrinks where that was too bold. (SLSQP took a minute a round on 150 variables.)
 because the triangles they are cut into keep their orientation.
 """
 
+import math
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Literal
@@ -28,6 +29,7 @@ from ._triangles import Triangle, areas, halved, longest_side, triangles
 Corner = tuple[int, int, int]
 Objective = Literal["feasible", "min_free", "max_interval"]
 _CLOSE = 0.12  # inequalities with more room than this are left out of a round
+_MOVES = 8.0  # or than this many times what a variable may move: such a step cannot break them
 _LEAST = 1e-9  # twice the area that a triangle must keep; free slivers may close up to this
 
 
@@ -155,6 +157,7 @@ def optimise(
         raise ColoringError(
             "a tile of the start crosses itself; trace with a smaller tolerance, or finer cells."
         )
+    taken = 0
     for _ in range(rounds):
         trial = _step(tiles, goal, trust, cut)
         upright = bool((areas(trial, cut) > 0).all())
@@ -162,16 +165,24 @@ def optimise(
         if after < merit - 1e-12:
             gain = merit - after
             tiles, merit = trial, after
-            again, simple = triangles(tiles)
-            cut = again if simple else cut  # the old cut is upright too
             trust = min(0.1, 1.5 * trust)
+            taken += 1
+            if taken % 4 == 0:
+                cut = _again(tiles, cut)
             if gain < 1e-9:
                 break
         else:
             trust /= 3
+            cut = _again(tiles, cut)
             if trust < 1e-8:
                 break
     return _restored(tiles, goal)
+
+
+def _again(tiles: Tiles, cut: list[Triangle]) -> list[Triangle]:
+    """Cut anew, so that no thin triangle holds a vertex for long; the old cut is upright too."""
+    again, simple = triangles(tiles)
+    return again if simple else cut
 
 
 def optimise_finely(
@@ -233,8 +244,7 @@ class _Goal:
     def values(self, tiles: Tiles) -> tuple[float, float]:
         """The worst violation, and the least slack among what the objective widens."""
         worst, slack = -np.inf, np.inf
-        for p, q, spans in _pairs(tiles, self):
-            pp, qq = tiles.place(p), tiles.place(q)
+        for p, q, pp, qq, spans in _pairs(tiles, self):
             largest = float(np.sqrt(((pp[:, None] - qq[None]) ** 2).sum(-1)).max())
             least = 0.0
             if p != q:
@@ -255,20 +265,23 @@ def _step(
     import scipy.sparse
 
     m = len(tiles.vertices)
-    bounds = _bounds(tiles, goal)
+    bounds = _bounds(tiles, goal, min(_CLOSE, _MOVES * trust + 1e-4))
     size = 2 * m + 6  # vertices, lattice, slack of the objective, violation
     rows: list[int] = []
     columns: list[int] = []
     entries: list[float] = []
     right = np.zeros(len(bounds) + len(cut))
     places = tiles.vertices
+    at: list[list[float]] = places.tolist()
+    (ax, ay), (bx, by) = tiles.lattice.tolist()
     for number, bound in enumerate(bounds):
-        d = np.zeros(2)
+        dx = dy = 0.0  # plain floats: arrays of two entries cost ten times as much here
         for (k, i, j), weight in bound.terms:
-            d += weight * (places[k] + i * tiles.lattice[0] + j * tiles.lattice[1])
-        length = float(np.linalg.norm(d))
+            dx += weight * (at[k][0] + i * ax + j * bx)
+            dy += weight * (at[k][1] + i * ay + j * by)
+        length = math.hypot(dx, dy)
         sign = 1.0 if bound.below else -1.0
-        unit = sign * d / max(length, 1e-12)
+        unit = (sign * dx / max(length, 1e-12), sign * dy / max(length, 1e-12))
         # sign * (|d| + unit . change) + slack - violation <= sign * limit
         for (k, i, j), weight in bound.terms:
             for axis in range(2):
@@ -276,7 +289,7 @@ def _step(
                     if factor:
                         rows.append(number)
                         columns.append(column + axis)
-                        entries.append(float(unit[axis]) * weight * factor)
+                        entries.append(unit[axis] * weight * factor)
         if bound.slack:
             rows.append(number)
             columns.append(size - 2)
@@ -347,11 +360,10 @@ def _spans(goal: _Goal, color: int) -> list[tuple[float, float, bool]]:
     return [(float(a) ** 0.5, float(b) ** 0.5, widens) for a, b in goal.problem.spans(color)]
 
 
-def _bounds(tiles: Tiles, goal: _Goal) -> list[_Bound]:
+def _bounds(tiles: Tiles, goal: _Goal, close: float) -> list[_Bound]:
     found: list[_Bound] = []
     margin = goal.margin
-    for p, q, spans in _pairs(tiles, goal):
-        pp, qq = tiles.place(p), tiles.place(q)
+    for p, q, pp, qq, spans in _pairs(tiles, goal):
         same = p == q
         apart = np.sqrt(((pp[:, None] - qq[None]) ** 2).sum(-1))
         largest = float(apart.max())
@@ -360,13 +372,13 @@ def _bounds(tiles: Tiles, goal: _Goal) -> list[_Bound]:
             if same or largest - low < high - least:
                 # The interval objective widens gaps only; diameters keep their bound.
                 moves = widens and goal.objective == "feasible"
-                for a, b in zip(*np.nonzero(apart > low - _CLOSE), strict=True):
+                for a, b in zip(*np.nonzero(apart > low - close), strict=True):
                     if p[a] != q[b] and (not same or a < b):
                         terms = ((p[a], 1.0), (q[b], -1.0))
                         found.append(_Bound(terms, low - margin, True, moves))
             else:
-                for one, two in ((p, q), (q, p)):
-                    for d, k, e, t in _feet(tiles.place(one), tiles.place(two), high + _CLOSE):
+                for one, two, here, there in ((p, q, pp, qq), (q, p, qq, pp)):
+                    for d, k, e, t in _feet(here, there, high + close):
                         if d > 0:
                             terms = ((one[k], 1.0), (two[e], t - 1.0),
                                      (two[(e + 1) % len(two)], -t))  # fmt: skip
@@ -375,7 +387,10 @@ def _bounds(tiles: Tiles, goal: _Goal) -> list[_Bound]:
 
 
 def _pairs(tiles: Tiles, goal: _Goal) -> Any:
-    """Pairs of tiles of one colour that may come within reach, the second one shifted."""
+    """Pairs of tiles of one colour that may come within reach: corners, places, distances.
+
+    The second tile is the shifted one.
+    """
     polygons = tiles.polygons()
     for color in range(goal.problem.colors):
         spans = _spans(goal, color)
@@ -385,11 +400,13 @@ def _pairs(tiles: Tiles, goal: _Goal) -> Any:
         own = [k for k, c in enumerate(tiles.colors) if c == color]
         for n, a in enumerate(own):
             for b in own[: n + 1]:
-                for _, (i, j) in shifts_near(polygons[a][1], polygons[b][1], tiles.lattice, reach):
+                for shift, (i, j) in shifts_near(
+                    polygons[a][1], polygons[b][1], tiles.lattice, reach
+                ):
                     if a == b and (i, j) < (0, 0):
                         continue
                     q = tuple((k, s + i, t + j) for k, s, t in tiles.corners[b])
-                    yield tiles.corners[a], q, spans
+                    yield tiles.corners[a], q, polygons[a][1], polygons[b][1] + shift, spans
 
 
 def _feet(

@@ -35,10 +35,11 @@ def ears(polygon: Float[np.ndarray, "m 2"]) -> list[tuple[int, int, int]]:
         ear = (left[k - 1], left[k], left[(k + 1) % len(left)])
         if ear not in worth:
             a, b, c = (points[i] for i in ear)
-            worth[ear] = _roundness(a, b, c)
-        if worth[ear] <= 0:
-            return worth[ear]
-        return -1.0 if _holds_any(points, ear, left) else worth[ear]
+            round_ = _roundness(a, b, c)
+            if round_ > 0 and _holds_any(points, ear, left):
+                return -1.0  # not kept: it may come free
+            worth[ear] = round_
+        return worth[ear]
 
     while len(left) > 3:
         values = [value(k) for k in range(len(left))]
