@@ -1,6 +1,7 @@
 """What does a GPU change: random starts a second, and milliseconds a step of a stack of networks?
 
-Run:      python benchmarks/coloring/gpu.py --device cuda
+Run:      python benchmarks/coloring/gpu.py --device cpu
+          python benchmarks/coloring/gpu.py --device cuda
 Expect:   starts: a hundred times one core and more. Networks: a step takes nearly the same time
           from 1 to 64 networks, because starting kernels bounds it; with CUDA graphs less, and from
           128 networks on the memory of their activations bounds it.
@@ -34,7 +35,9 @@ class Options:
     device: str = "cuda"
     starts: tuple[int, ...] = (1024, 8192)
     core_starts: int = 16
-    networks: tuple[int, ...] = (1, 16, 64, 128, 512)
+    networks: tuple[int, ...] = (1, 16, 128, 512)
+    eager: tuple[int, ...] = (1, 128)
+    """Stacks that are measured without a recorded graph, too."""
     repeats: int = 5
     seed: int = 0
 
@@ -81,17 +84,17 @@ def search(torch: Any, options: Options, name: str, rate: float | None) -> None:
     """Starts of five colours and a free one, to annealed cells of 96 x 96."""
     problem = Problem.plane(5, free_color=True)
     never = float("inf")
-    begun = time.perf_counter()
-    coloring.spectral_starts(problem, options.seed, 0, options.core_starts, never)
-    spent = time.perf_counter() - begun
-    record(options, "starts", "one core", "NumPy, 24 x 24 cells", options.core_starts, spent,
-           {"starts_per_second": options.core_starts / spent})  # fmt: skip
-    jobs = [("cpu", "one core", options.core_starts)]
-    if options.device != "cpu":
-        jobs += [(options.device, name, count) for count in options.starts]
+    jobs = [(options.device, name, count) for count in options.starts]
+    if options.device == "cpu":
+        begun = time.perf_counter()
+        coloring.spectral_starts(problem, options.seed, 0, options.core_starts, never)
+        spent = time.perf_counter() - begun
+        record(options, "starts", name, "NumPy, 24 x 24 cells", options.core_starts, spent,
+               {"starts_per_second": options.core_starts / spent})  # fmt: skip
+        jobs = [("cpu", name, options.core_starts)]
+    # Plans and kernels are made before the clock starts.
+    coloring.batched_starts(problem, 1, 0, 16, never, grid=96, device=options.device)
     for device, where, count in jobs:
-        if device != "cpu":  # plans and kernels are made before the clock starts
-            coloring.batched_starts(problem, 1, 0, count, never, grid=96, device=device)
         begun = time.perf_counter()
         found = coloring.batched_starts(
             problem, options.seed, 0, count, never, grid=96, device=device
@@ -119,9 +122,10 @@ def search(torch: Any, options: Options, name: str, rate: float | None) -> None:
 def train(torch: Any, options: Options, name: str, rate: float | None) -> None:
     """Steps of stacks of networks for five colours and a free one."""
     problem = Problem.plane(5, free_color=True)
-    rows = [("cpu", "one core", "eager", 1)]
-    if options.device != "cpu":
-        rows += [(options.device, name, "eager", count) for count in options.networks]
+    rows = [(options.device, name, "eager", count) for count in options.eager]
+    if options.device == "cpu":
+        rows = [("cpu", name, "eager", 1)]
+    else:
         rows += [(options.device, name, "graph", count) for count in options.networks]
     warm = _network.WARM
     for device, where, way, count in rows:

@@ -30,7 +30,6 @@ Corner = tuple[int, int, int]
 Objective = Literal["feasible", "min_free", "max_interval"]
 _CLOSE = 0.12  # inequalities with more room than this are left out of a round
 _MOVES = 8.0  # or than this many times what a variable may move: such a step cannot break them
-_LEAST = 1e-9  # twice the area that a triangle must keep; free slivers may close up to this
 
 
 @dataclass(frozen=True, eq=False)
@@ -298,7 +297,7 @@ def _step(
         columns.append(size - 1)
         entries.append(-1.0)
         right[number] = sign * (bound.limit - length)
-    _upright(tiles, cut, len(bounds), rows, columns, entries, right)
+    reach = _upright(tiles, cut, len(bounds), rows, columns, entries, right)
     cost = np.zeros(size)
     cost[-1] = 20.0
     if restore:
@@ -307,7 +306,8 @@ def _step(
         cost[: size - 2] = _covered(tiles, goal.problem.colors)[1][: size - 2]
     else:
         cost[-2] = -1.0
-    box = [(-trust, trust)] * (size - 2)
+    own = np.repeat(np.minimum(trust, reach), 2)
+    box = [(-t, t) for t in [*own.tolist(), *[trust] * 4]]
     box[2 * m + 1] = (0.0, 0.0)  # the first lattice row keeps its direction
     matrix = scipy.sparse.csr_matrix((entries, (rows, columns)), (len(right), size))
     widest = (-1.0, 1.0) if goal.objective != "min_free" else (0.0, 0.0)
@@ -332,11 +332,19 @@ def _step(
 def _upright(
     tiles: Tiles, cut: list[Triangle], first: int, rows: list[int], columns: list[int],
     entries: list[float], right: Float[np.ndarray, " k"],
-) -> None:  # fmt: skip
-    """Rows that keep twice the area of each triangle above a little, to first order."""
+) -> Float[np.ndarray, " m"]:  # fmt: skip
+    """Rows that keep half of the area of each triangle, to first order; the reach of each vertex.
+
+    With its vertices moving at most sqrt(twice the area) / 4 along each axis, what is of second
+    order in a triangle's area is below the half that is kept. Without that one thin triangle would
+    shrink the steps of all vertices.
+    """
     m = len(tiles.vertices)
     now = areas(tiles, cut)
-    right[first:] = now - np.minimum(_LEAST, now / 2)
+    right[first:] = 0.45 * now
+    reach = np.full(m, np.inf)
+    for side in range(3):
+        np.minimum.at(reach, [t[side][0] for t in cut], np.sqrt(np.maximum(now, 1e-14)) / 4)
     corners = [tiles.place(tuple(t[i] for t in cut)) for i in range(3)]
     for side in range(3):
         # d(2 area) = (after - before) turned by a quarter, times the change of the corner
@@ -350,6 +358,7 @@ def _upright(
                         rows.append(first + number)
                         columns.append(column + axis)
                         entries.append(-float(slope[number, axis]) * factor)
+    return reach
 
 
 def _spans(goal: _Goal, color: int) -> list[tuple[float, float, bool]]:
