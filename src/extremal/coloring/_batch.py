@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 _FLOATS = 32_000_000  # logits of a chunk: with gradient, moments and images about 1.5 GB
 _DRAWERS = 4  # threads that draw random starts; NumPy lets go of the lock while it draws
-_STEPS = 150  # of a level
+_STEPS = (150, 75)  # of the first level, and of each later one, which starts near its end
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,8 +130,8 @@ def _kernels(torch: Any, n: int, t: "Tensor") -> tuple["Tensor", "Tensor"]:
 
 
 def _through(p: "Tensor", grad: "Tensor") -> "Tensor":
-    """The gradient in the logits from that in the probabilities."""
-    return p * (grad - (p * grad).sum(1, keepdim=True))
+    """The gradient in the logits from that in the probabilities, in one pass instead of four."""
+    return torch_on().ops.aten._softmax_backward_data(grad, p, 1, p.dtype)
 
 
 def refine_many(
@@ -369,14 +369,14 @@ def _chunk(
     n = problem.dim
     # Free space is dear at first, so that it is used only where the colours cannot be.
     batch, losses = refine_many(
-        batch, problem, _STEPS, [0.06] * len(batch.logits), rate=0.1, lattice_rate=0.01,
+        batch, problem, _STEPS[0], [0.06] * len(batch.logits), rate=0.1, lattice_rate=0.01,
         free_price=0.25,
     )  # fmt: skip
     for level in levels[1:]:
         batch, losses = batch.best(losses, max(keep, len(losses) >> n))
         batch = resample_many(batch, level)
         blurs = [blur_of(b, (level,) * n) for b in batch.basis.double().cpu().numpy()]
-        batch, losses = refine_many(batch, problem, _STEPS, blurs, free_price=free_price)
+        batch, losses = refine_many(batch, problem, _STEPS[1], blurs, free_price=free_price)
     batch, losses = batch.best(losses, max(keep, len(losses) >> n))
     usable: list[int] = []
     lattices: list[Matrix] = []
