@@ -34,6 +34,8 @@ def trace(colouring: Colouring, tolerance: float = 1.2, smallest: float = 0.002)
         raise ColoringError("polygons are for colourings of the plane.")
     cells = _without_specks(colouring.cells.astype(np.int64), smallest)
     label, homes = _patches(cells)
+    if colouring.free:
+        label, homes = _split_free(cells, label, homes, colouring.colors)
     numbers: dict[Place, int] = {}
     vertices: list[Place] = []
     corners: list[tuple[Corner, ...]] = []
@@ -102,6 +104,56 @@ def _patches(cells: Int[np.ndarray, "a b"]) -> tuple[Int[np.ndarray, "a b"], lis
     rank[order] = np.arange(len(order))
     homes = [(int(x) // cells.shape[1], int(x) % cells.shape[1]) for x in first[order]]
     return rank[inverse].reshape(cells.shape), homes
+
+
+def _split_free(
+    cells: Int[np.ndarray, "a b"], label: Int[np.ndarray, "a b"], homes: list[Place], free: int
+) -> tuple[Int[np.ndarray, "a b"], list[Place]]:
+    """Cut free patches that are no discs into basins around their widest places.
+
+    Free neighbours break no rule, so where the cuts run does not matter.
+    """
+    import scipy.ndimage
+
+    label, homes = label.copy(), list(homes)
+    for number, home in enumerate(homes[:]):
+        if cells[home] != free or _is_disc(label, number, home):
+            continue
+        own = label == number
+        wide: Any = scipy.ndimage.distance_transform_edt(np.tile(own, (3, 3)))
+        n0, n1 = own.shape
+        depth = wide[n0 : 2 * n0, n1 : 2 * n1]
+        peaks = own & (depth == scipy.ndimage.maximum_filter(depth, size=7, mode="wrap"))
+        basin = np.full(own.shape, -1, np.int64)
+        queue: deque[Place] = deque()
+        places, _ = _patches(np.where(peaks, 1, 0))
+        for seed in np.unique(places[peaks]).tolist():
+            first = len(homes) if queue else number
+            cells_of = np.argwhere((places == seed) & peaks).tolist()
+            if first != number:
+                homes.append((cells_of[0][0], cells_of[0][1]))
+            else:
+                homes[number] = (cells_of[0][0], cells_of[0][1])
+            for i, j in cells_of:
+                basin[i, j] = first
+                queue.append((i, j))
+        while queue:  # all basins grow at the same pace
+            i, j = queue.popleft()
+            for di, dj in ((1, 0), (-1, 0), (0, 1), (0, -1)):
+                k = ((i + di) % n0, (j + dj) % n1)
+                if own[k] and basin[k] < 0:
+                    basin[k] = basin[i, j]
+                    queue.append(k)
+        label[own] = basin[own]
+    return label, homes
+
+
+def _is_disc(label: Int[np.ndarray, "a b"], number: int, home: Place) -> bool:
+    try:
+        loop = _loop(label, number, home)
+    except ColoringError:
+        return False
+    return sum(_is_node(label, corner) for corner in loop) >= 2
 
 
 def _without_specks(cells: Int[np.ndarray, "a b"], smallest: float) -> Int[np.ndarray, "a b"]:
