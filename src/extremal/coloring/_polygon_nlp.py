@@ -24,7 +24,7 @@ from ._colouring import determinant
 from ._errors import ColoringError
 from ._polygon_colouring import PolygonColouring, Vertices, gap_of, shifts_near
 from ._problem import Problem
-from ._triangles import Triangle, areas, halved, longest_side, triangles
+from ._triangles import Triangle, areas, halved, longest_side, loosened, triangles
 
 Corner = tuple[int, int, int]
 Objective = Literal["feasible", "min_free", "max_interval"]
@@ -150,12 +150,8 @@ def optimise(
     if objective == "max_interval" and widen is None:
         raise ValueError("max_interval needs the colour whose gaps are widened.")
     goal = _Goal(problem, margin, objective, widen)
+    tiles, cut = loosened(tiles)
     merit = goal.merit(tiles)
-    cut, simple = triangles(tiles)
-    if not simple:
-        raise ColoringError(
-            "a tile of the start crosses itself; trace with a smaller tolerance, or finer cells."
-        )
     taken = 0
     for _ in range(rounds):
         trial = _step(tiles, goal, trust, cut)

@@ -63,6 +63,8 @@ def trace(colouring: Colouring, tolerance: float = 1.2, smallest: float = 0.002)
                     numbers[key] = len(vertices)
                     vertices.append(key)
                 polygon.append((numbers[key], i // n0, j // n1))
+        if len(polygon) < 3:  # thinned to a line, which its two neighbours share
+            continue
         corners.append(tuple(polygon))
         colors.append(int(cells[home]))
     basis = colouring.basis

@@ -14,9 +14,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float
 
+from extremal.lab import generator
+
+from ._errors import ColoringError
+
 if TYPE_CHECKING:
     from ._polygon_nlp import Corner, Tiles
 
+_TRIES = 64
+_FLAT = 1e-7  # a triangle with less area, in sums of its squared sides, is as good as turned over
 Triangle = tuple["Corner", "Corner", "Corner"]
 
 
@@ -36,7 +42,7 @@ def ears(polygon: Float[np.ndarray, "m 2"]) -> list[tuple[int, int, int]]:
         if ear not in worth:
             a, b, c = (points[i] for i in ear)
             round_ = _roundness(a, b, c)
-            if round_ > 0 and _holds_any(points, ear, left):
+            if round_ > _FLAT and _holds_any(points, ear, left):
                 return -1.0  # not kept: it may come free
             worth[ear] = round_
         return worth[ear]
@@ -44,11 +50,11 @@ def ears(polygon: Float[np.ndarray, "m 2"]) -> list[tuple[int, int, int]]:
     while len(left) > 3:
         values = [value(k) for k in range(len(left))]
         k = max(range(len(left)), key=lambda i: values[i])
-        if values[k] <= 0:
+        if values[k] <= _FLAT:
             return found
         found.append((left[k - 1], left[k], left[(k + 1) % len(left)]))
         del left[k]
-    if len(left) == 3 and _twice(*(points[i] for i in left)) > 0:
+    if len(left) == 3 and _roundness(*(points[i] for i in left)) > _FLAT:
         found.append((left[0], left[1], left[2]))
     return found
 
@@ -62,6 +68,30 @@ def triangles(tiles: "Tiles") -> tuple[list[Triangle], bool]:
         simple = simple and len(cut) == len(corners) - 2
         found += [(corners[a], corners[b], corners[c]) for a, b, c in cut]
     return found, simple
+
+
+def loosened(tiles: "Tiles") -> tuple["Tiles", list[Triangle]]:
+    """Return tiles that are simple, moved a little if need be, and their triangles.
+
+    Corners of cells are often on one line, so that a thin patch has no area at all; a tiny random
+    move, tried until every triangle stands upright, gives it some.
+
+    Raises:
+        ColoringError: A tile crosses itself by more than that.
+    """
+    from ._polygon_nlp import Tiles
+
+    moved = tiles
+    for attempt in range(_TRIES):
+        cut, simple = triangles(moved)
+        if simple:
+            return moved, cut
+        draw = generator(0, "loosened", attempt).normal(size=tiles.vertices.shape)
+        places = tiles.vertices + 1e-4 * (1 + attempt / 8) * draw
+        moved = Tiles(tiles.lattice, places, tiles.corners, tiles.colors)
+    raise ColoringError(
+        "a tile of the start crosses itself; trace with a smaller tolerance, or finer cells."
+    )
 
 
 def areas(tiles: "Tiles", found: Sequence[Triangle]) -> Float[np.ndarray, " t"]:
