@@ -51,8 +51,8 @@ def main(options: Options) -> None:
     if options.device != "cpu":
         name = torch.cuda.get_device_name(options.device)
         rate = copy_rate(torch, options.device)
-    search(torch, options, name, rate)
     train(torch, options, name, rate)
+    search(torch, options, name, rate)
 
 
 def copy_rate(torch: Any, device: str) -> float:
@@ -63,7 +63,7 @@ def copy_rate(torch: Any, device: str) -> float:
     def copy() -> None:
         b.copy_(a)
 
-    return 2 * 4 * a.numel() / seconds_of(torch, device, copy, 20)
+    return 2 * 4 * a.numel() / seconds_of(torch, device, copy, 5)
 
 
 def seconds_of(torch: Any, device: str, work: Callable[[], object], repeats: int) -> float:
