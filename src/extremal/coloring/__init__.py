@@ -10,6 +10,7 @@ from ._baselines import (
     independent_set,
     isbell,
     lattice_colourings,
+    second_six_colouring,
     soifer,
     stripe_count,
     stripes,
@@ -26,7 +27,7 @@ from ._offsets import forbidden
 from ._periods import Period, lattices, periods
 from ._plot import PlotConfig, Plotted, plot
 from ._polygon_colouring import PolygonColouring
-from ._polygon_nlp import Tiles, optimise, optimise_finely, second_six_colouring, tiles_of
+from ._polygon_nlp import optimise, optimise_finely
 from ._problem import Problem, Rule
 from ._rates import Spectrum, pair_rate, point_rate, sampled_conflicts, spectrum
 from ._screen import Conflict, conflict_pairs, pair_counts, screen
@@ -34,6 +35,7 @@ from ._search import Candidate, finish, fold, go_finer, random_start, soften, sp
 from ._smooth import smooth
 from ._spectral import Soft, Spectral, refine_lattice, relax
 from ._tabu import fill, tabu
+from ._tiles import Tiles, tiles_of
 from ._trace import trace
 from ._verbs import (
     FormaliseConfig,

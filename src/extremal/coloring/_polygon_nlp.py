@@ -14,96 +14,20 @@ because the triangles they are cut into keep their orientation.
 
 import math
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float
 
-from ._colouring import determinant
 from ._errors import ColoringError
-from ._polygon_colouring import PolygonColouring, Vertices, gap_of, shifts_near
+from ._polygon_colouring import gap_of, shifts_near
 from ._problem import Problem
-from ._triangles import Triangle, areas, halved, longest_side, loosened, triangles
+from ._tiles import Corner, Tiles
+from ._triangles import Triangle, areas, halved, longest_side, loosened, shortest_sides, triangles
 
-Corner = tuple[int, int, int]
 Objective = Literal["feasible", "min_free", "max_interval"]
 _CLOSE = 0.12  # inequalities with more room than this are left out of a round
 _MOVES = 8.0  # or than this many times what a variable may move: such a step cannot break them
-
-
-@dataclass(frozen=True, eq=False)
-class Tiles:
-    """The topology of a tiling with the present place of its vertices.
-
-    Attributes:
-        lattice: Two rows.
-        vertices: One row each.
-        corners: Of each tile, counterclockwise.
-        colors: Of each tile.
-    """
-
-    lattice: Float[np.ndarray, "2 2"]
-    vertices: Float[np.ndarray, "_ 2"]
-    corners: tuple[tuple[Corner, ...], ...]
-    colors: tuple[int, ...]
-
-    def polygons(self) -> list[tuple[int, Float[np.ndarray, "_ 2"]]]:
-        """Return the tiles in floats."""
-        return [(c, self.place(k)) for c, k in zip(self.colors, self.corners, strict=True)]
-
-    def place(self, corners: tuple[Corner, ...]) -> Float[np.ndarray, "_ 2"]:
-        """Return where corners are."""
-        k, i, j = np.array(corners).T
-        moved = np.stack([i, j], 1) @ self.lattice
-        return self.vertices[k] + moved
-
-    def exact(self, colors: int, free: bool, denominator: int = 10**10) -> PolygonColouring:
-        """Return the tiles with vertices rounded to rationals; they still fit together."""
-
-        def near(x: Any) -> Fraction:
-            return Fraction(round(float(x) * denominator), denominator)
-
-        lattice = tuple(tuple(near(x) for x in row) for row in self.lattice)
-        places = [tuple(near(x) for x in v) for v in self.vertices]
-        tiles: list[tuple[int, Vertices]] = []
-        for c, corners in zip(self.colors, self.corners, strict=True):
-            tiles.append(
-                (
-                    c,
-                    tuple(
-                        (
-                            places[k][0] + i * lattice[0][0] + j * lattice[1][0],
-                            places[k][1] + i * lattice[0][1] + j * lattice[1][1],
-                        )
-                        for k, i, j in corners
-                    ),
-                )
-            )
-        return PolygonColouring(lattice, tuple(tiles), colors, free)
-
-
-def tiles_of(colouring: PolygonColouring) -> Tiles:
-    """Return the topology of exact tiles: corners equal modulo the lattice share a vertex."""
-    (a, b), (c, d) = colouring.lattice
-    det = determinant(colouring.lattice)
-    numbers: dict[tuple[Fraction, Fraction], int] = {}
-    places: list[tuple[float, float]] = []
-    corners: list[tuple[Corner, ...]] = []
-    for _, polygon in colouring.tiles:
-        own: list[Corner] = []
-        for x, y in polygon:
-            s, t = (x * d - y * c) / det, (a * y - b * x) / det
-            i, j = s.__floor__(), t.__floor__()
-            key = (s - i, t - j)
-            if key not in numbers:
-                numbers[key] = len(places)
-                places.append((float(x - i * a - j * c), float(y - i * b - j * d)))
-            own.append((numbers[key], i, j))
-        corners.append(tuple(own))
-    return Tiles(
-        colouring.basis, np.array(places), tuple(corners), tuple(c for c, _ in colouring.tiles)
-    )
 
 
 @dataclass(frozen=True)
@@ -302,21 +226,26 @@ def _step(
         cost[: size - 2] = _covered(tiles, goal.problem.colors)[1][: size - 2]
     else:
         cost[-2] = -1.0
-    own = np.repeat(np.minimum(trust, reach), 2)
-    box = [(-t, t) for t in [*own.tolist(), *[trust] * 4]]
+    # The distance to a side that turns by an angle falls by its square, to second order: vertices
+    # of short sides move less, in proportion.
+    sides = shortest_sides(tiles)
+    reach = np.minimum(reach, trust * sides / np.median(sides))
+    own = np.repeat(np.clip(reach, 1e-3 * trust, trust), 2)
+    # In units of `trust`, so that the tolerance of the solver, 1e-7, is that share of a step.
+    box = [(-t / trust, t / trust) for t in [*own.tolist(), *[trust] * 4]]
     box[2 * m + 1] = (0.0, 0.0)  # the first lattice row keeps its direction
     matrix = scipy.sparse.csr_matrix((entries, (rows, columns)), (len(right), size))
-    widest = (-1.0, 1.0) if goal.objective != "min_free" else (0.0, 0.0)
+    widest = (-1.0 / trust, 1.0 / trust) if goal.objective != "min_free" else (0.0, 0.0)
     answer = scipy.optimize.linprog(
         cost,
         A_ub=matrix,
-        b_ub=right,
-        bounds=[*box, widest, (-1e-9 if restore else 0.0, None)],
+        b_ub=right / trust,
+        bounds=[*box, widest, (-1e-9 / trust if restore else 0.0, None)],
         method="highs",
     )
     if answer.x is None:
         raise ColoringError(f"the vertex program has no step ({answer.message}).")
-    x = answer.x
+    x = trust * answer.x
     return Tiles(
         tiles.lattice + x[2 * m : 2 * m + 4].reshape(2, 2),
         places + x[: 2 * m].reshape(m, 2),
@@ -383,7 +312,7 @@ def _bounds(tiles: Tiles, goal: _Goal, close: float) -> list[_Bound]:
                         found.append(_Bound(terms, low - margin, True, moves))
             else:
                 for one, two, here, there in ((p, q, pp, qq), (q, p, qq, pp)):
-                    for d, k, e, t in _feet(here, there, high + close):
+                    for d, k, e, t in _feet(here, there, high + close, close):
                         if d > 0:
                             terms = ((one[k], 1.0), (two[e], t - 1.0),
                                      (two[(e + 1) % len(two)], -t))  # fmt: skip
@@ -415,17 +344,25 @@ def _pairs(tiles: Tiles, goal: _Goal) -> Any:
 
 
 def _feet(
-    p: Float[np.ndarray, "_ 2"], q: Float[np.ndarray, "_ 2"], reach: float
+    p: Float[np.ndarray, "_ 2"], q: Float[np.ndarray, "_ 2"], reach: float, short: float
 ) -> list[tuple[float, int, int, float]]:
-    """(distance, vertex of p, side of q, place on the side) for all within reach."""
+    """(distance, vertex of p, side of q, place on the side) for all within reach.
+
+    A side shorter than `short` may turn in one step, so each end of it counts by itself, too.
+    """
     step = np.roll(q, -1, 0) - q
     t = ((p[:, None] - q[None]) * step[None]).sum(-1) / np.maximum((step**2).sum(-1), 1e-300)
     t = np.clip(t, 0, 1)
     d = np.sqrt(((p[:, None] - q[None] - t[..., None] * step[None]) ** 2).sum(-1))
-    return [
+    found = [
         (float(d[k, e]), int(k), int(e), float(t[k, e]))
         for k, e in zip(*np.nonzero(d < reach), strict=True)
     ]
+    for e in np.flatnonzero((step**2).sum(1) < short**2).tolist():
+        for end in (0, 1):
+            far = np.sqrt(((p - q[(e + end) % len(q)]) ** 2).sum(1))
+            found += [(float(far[k]), int(k), e, float(end)) for k in np.flatnonzero(far < reach)]
+    return found
 
 
 def _covered(tiles: Tiles, colors: int) -> tuple[float, Float[np.ndarray, " k"]]:
@@ -450,36 +387,3 @@ def _covered(tiles: Tiles, colors: int) -> tuple[float, Float[np.ndarray, " k"]]
     sign = np.sign(det)
     grad[2 * m : 2 * m + 4] -= covered / det * np.array([d, -c, -b, a])
     return -covered / abs(det), -grad / det * sign
-
-
-def second_six_colouring() -> PolygonColouring:
-    """Return a start near the second six-colouring: its topology with plausible numbers.
-
-    Blue hexagons, red rhombi and pentagons, heptagons in four colours, mirror symmetric in both
-    axes (arXiv 2404.05509 shows it; the numbers here are ours and break rules a little). The red
-    colour is number 5.
-    """
-    a, b = 2.0, 2 * 3**0.5
-    p, q, r, s, t, e, f, g = 0.5, 0.187, 0.463, 0.19, 0.19, 0.16, 0.70, 0.82
-
-    def exact(points: list[tuple[float, float]]) -> Vertices:
-        return tuple(
-            (Fraction(round(x * 10**6), 10**6), Fraction(round(y * 10**6), 10**6))
-            for x, y in points
-        )
-
-    seven = [(p, 0.0), (q, r), (e, f), (a / 2 - e, b / 2 - f), (a / 2, b / 2 - g), (a / 2, t),
-             (a / 2 - s, 0.0)]  # fmt: skip
-    five = [(-q, r), (q, r), (e, f), (0.0, g), (-e, f)]
-    tiles = [
-        (0, exact([(p, 0.0), (q, r), (-q, r), (-p, 0.0), (-q, -r), (q, -r)])),
-        (5, exact([(a / 2 + s, 0.0), (a / 2, t), (a / 2 - s, 0.0), (a / 2, -t)])),
-        (5, exact(five)),
-        (5, exact([(x, -y) for x, y in reversed(five)])),
-        (1, exact(list(reversed(seven)))),
-        (2, exact([(-x, y) for x, y in seven])),
-        (3, exact([(-x, -y) for x, y in reversed(seven)])),
-        (4, exact([(x, -y) for x, y in seven])),
-    ]
-    half = exact([(a / 2, b / 2)])[0]
-    return PolygonColouring(((2 * half[0], Fraction(0)), half), tuple(tiles), 6)

@@ -14,7 +14,7 @@ from jaxtyping import Int
 
 from ._colouring import Colouring
 from ._errors import ColoringError
-from ._polygon_nlp import Corner, Tiles
+from ._tiles import Corner, Tiles
 
 Place = tuple[int, int]
 

@@ -9,7 +9,6 @@ step.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float
@@ -17,13 +16,11 @@ from jaxtyping import Float
 from extremal.lab import generator
 
 from ._errors import ColoringError
-
-if TYPE_CHECKING:
-    from ._polygon_nlp import Corner, Tiles
+from ._tiles import Corner, Tiles
 
 _TRIES = 64
 _FLAT = 1e-7  # a triangle with less area, in sums of its squared sides, is as good as turned over
-Triangle = tuple["Corner", "Corner", "Corner"]
+Triangle = tuple[Corner, Corner, Corner]
 
 
 def ears(polygon: Float[np.ndarray, "m 2"]) -> list[tuple[int, int, int]]:
@@ -59,7 +56,7 @@ def ears(polygon: Float[np.ndarray, "m 2"]) -> list[tuple[int, int, int]]:
     return found
 
 
-def triangles(tiles: "Tiles") -> tuple[list[Triangle], bool]:
+def triangles(tiles: Tiles) -> tuple[list[Triangle], bool]:
     """Return the triangles of all tiles, and whether every tile is simple."""
     found: list[Triangle] = []
     simple = True
@@ -70,7 +67,7 @@ def triangles(tiles: "Tiles") -> tuple[list[Triangle], bool]:
     return found, simple
 
 
-def loosened(tiles: "Tiles") -> tuple["Tiles", list[Triangle]]:
+def loosened(tiles: Tiles) -> tuple[Tiles, list[Triangle]]:
     """Return tiles that are simple, moved a little if need be, and their triangles.
 
     Corners of cells are often on one line, so that a thin patch has no area at all; a tiny random
@@ -79,8 +76,6 @@ def loosened(tiles: "Tiles") -> tuple["Tiles", list[Triangle]]:
     Raises:
         ColoringError: A tile crosses itself by more than that.
     """
-    from ._polygon_nlp import Tiles
-
     moved = tiles
     for attempt in range(_TRIES):
         cut, simple = triangles(moved)
@@ -94,17 +89,15 @@ def loosened(tiles: "Tiles") -> tuple["Tiles", list[Triangle]]:
     )
 
 
-def areas(tiles: "Tiles", found: Sequence[Triangle]) -> Float[np.ndarray, " t"]:
+def areas(tiles: Tiles, found: Sequence[Triangle]) -> Float[np.ndarray, " t"]:
     """Return twice the signed area of each triangle."""
     a, b, c = (tiles.place(tuple(t[i] for t in found)) for i in range(3))
     one, two = b - a, c - a
     return one[:, 0] * two[:, 1] - one[:, 1] * two[:, 0]
 
 
-def halved(tiles: "Tiles", longest: float) -> "Tiles":
+def halved(tiles: Tiles, longest: float) -> Tiles:
     """Return tiles whose sides longer than this have a vertex in their middle, for both tiles."""
-    from ._polygon_nlp import Tiles
-
     places = [tuple(map(float, v)) for v in tiles.vertices]
     middles: dict[tuple[int, int, int, int], int] = {}
     corners: list[tuple[Corner, ...]] = []
@@ -129,12 +122,24 @@ def halved(tiles: "Tiles", longest: float) -> "Tiles":
     return Tiles(tiles.lattice, np.array(places), tuple(corners), tiles.colors)
 
 
-def longest_side(tiles: "Tiles") -> float:
+def longest_side(tiles: Tiles) -> float:
     """Return the length of the longest side of a tile."""
     found = 0.0
     for own in tiles.corners:
         p = tiles.place(own)
         found = max(found, float(np.sqrt(((np.roll(p, -1, 0) - p) ** 2).sum(1)).max()))
+    return found
+
+
+def shortest_sides(tiles: Tiles) -> Float[np.ndarray, " m"]:
+    """Return for every vertex the length of its shortest side."""
+    found = np.full(len(tiles.vertices), np.inf)
+    for own in tiles.corners:
+        p = tiles.place(own)
+        length = np.sqrt(((np.roll(p, -1, 0) - p) ** 2).sum(1))
+        index = [k for k, _, _ in own]
+        np.minimum.at(found, index, length)
+        np.minimum.at(found, index, np.roll(length, 1))
     return found
 
 

@@ -19,6 +19,7 @@ from extremal.lab import (
     write_report,
 )
 
+from ._baselines import second_six_colouring
 from ._certify import Certified, decide, parts_of, read, read_problem
 from ._colouring import Colouring
 from ._errors import ColoringError
@@ -26,12 +27,13 @@ from ._exact_repair import recolour
 from ._find import describe, picture_of
 from ._network import Network
 from ._polygon_colouring import PolygonColouring
-from ._polygon_nlp import Tiles, optimise_finely, second_six_colouring, tiles_of
+from ._polygon_nlp import optimise_finely
 from ._problem import Problem, Rule
 from ._search import Candidate, finish, fold, go_finer, soften
 from ._smooth import smooth
 from ._stripes import repair_patterns
 from ._tabu import fill, tabu
+from ._tiles import Tiles, tiles_of
 from ._trace import trace
 
 
