@@ -44,7 +44,7 @@ class Options:
     period: tuple[float, float] = (0.0, 0.0)
     """As of `find`."""
     source: tuple[Path, ...] = ()
-    """Colourings to go on from, instead of random starts."""
+    """Colourings, cells or polygons, to go on from, instead of random starts."""
     found_on: str = ""
     """Where those of `source` were found, for the record."""
     middle: int = 384
@@ -76,6 +76,8 @@ class Job:
 def polish(job: Job) -> dict[str, Any]:
     """Take one colouring to finer cells and to polygons."""
     problem = Problem.plane(job.colors, free_color=True)
+    if "tiles" in job.plain:
+        return polygons(job, problem, coloring.PolygonColouring.from_json(job.plain), [job.longest])
     cells = Colouring.from_json(job.plain)
     while 2 * cells.grid[0] <= job.middle:
         move = cells.grid[0] < 200
@@ -83,26 +85,29 @@ def polish(job: Job) -> dict[str, Any]:
             cells, problem, 2, free_price=0.06, move_lattice=move, device=job.device
         ).colouring
     cells = coloring.smooth(cells, problem)
-    answer: dict[str, Any] = {"cells": cells.as_json(), "note": ""}
     print(job.colors, cells.grid[0], f"{float(cells.free_density):.4%}", flush=True)
-    if job.longest:
-        smallest = 0.0004 if job.colors == 5 else 0.00001  # free patches of k = 6 are tiny
-        source: Any = cells
-        try:
-            for longest in (0.0, 4 * job.longest, 2 * job.longest, job.longest):
-                done = coloring.refine(
-                    source, problem, longest=longest, rounds=job.rounds, smallest=smallest,
-                    trust=0.01 if longest else 0.03,
-                )  # fmt: skip
-                source = done.colouring
-                print(job.colors, "polygons", longest, done.verdict.status,
-                      f"{float(source.free_density):.4%}", flush=True)  # fmt: skip
-                if done.verdict.status == "valid":
-                    answer["polygons"] = source.as_json()
-                    source.save(job.save)
-        except coloring.ColoringError as error:
-            answer["note"] = str(error)
-            print(job.colors, "no polygons:", error, flush=True)
+    stages = [0.0, 4 * job.longest, 2 * job.longest, job.longest] if job.longest else []
+    return {"cells": cells.as_json(), **polygons(job, problem, cells, stages)}
+
+
+def polygons(job: Job, problem: Problem, source: Any, stages: list[float]) -> dict[str, Any]:
+    """Optimise polygons with shorter and shorter sides; the last valid ones are the answer."""
+    answer: dict[str, Any] = {}
+    smallest = 0.0004 if job.colors == 5 else 0.00001  # free patches of k = 6 are tiny
+    try:
+        for longest in stages:
+            done = coloring.refine(
+                source, problem, longest=longest, rounds=job.rounds, smallest=smallest,
+                trust=0.01 if longest else 0.03,
+            )  # fmt: skip
+            source = done.colouring
+            print(job.colors, "polygons", longest, done.verdict.status,
+                  f"{float(source.free_density):.4%}", flush=True)  # fmt: skip
+            if done.verdict.status == "valid":
+                answer["polygons"] = source.as_json()
+                source.save(job.save)
+    except coloring.ColoringError as error:
+        print(job.colors, "no polygons:", error, flush=True)
     return answer
 
 
@@ -127,7 +132,7 @@ def record(options: Options, k: int, way: str, colouring: Any, begun: float, dev
     return bool(good)
 
 
-def candidates(options: Options, k: int) -> list[Colouring]:
+def candidates(options: Options, k: int) -> list[Any]:
     """Search, and return the best colourings of single rounds."""
     if options.source:
         return [read(path) for path in options.source]
@@ -174,9 +179,10 @@ def main(options: Options) -> None:
         if shapes:
             best = min(shapes, key=lambda s: s.free_density)
             record(options, k, "polygons", best, begun, device)
-        cells = min(
-            (Colouring.from_json(a["cells"]) for a in answers), key=lambda c: c.free_density
-        )
+        grids = [Colouring.from_json(a["cells"]) for a in answers if "cells" in a]
+        if not grids:
+            continue
+        cells = min(grids, key=lambda c: c.free_density)
         while 2 * cells.grid[0] <= options.finest:
             cells = coloring.go_finer(
                 cells, problem, 2, free_price=0.06, device=options.device
