@@ -47,6 +47,8 @@ class Options:
     """Colourings, cells or polygons, to go on from, instead of random starts."""
     found_on: str = ""
     """Where those of `source` were found, for the record."""
+    as_they_are: bool = False
+    """Certify and record those of `source` without any change."""
     middle: int = 384
     """Cells along an axis from which polygons are traced."""
     finest: int = 768
@@ -159,6 +161,12 @@ def main(options: Options) -> None:
             record(options, k, "tortoises", coloring.croft(k, arc=24), begun, "one core")
             continue
         problem = Problem.plane(k, free_color=True)
+        if options.as_they_are:
+            for found in candidates(options, k):
+                cells = isinstance(found, Colouring)
+                way = f"cells-{found.grid[0]}" if cells else "polygons"
+                record(options, k, way, found, begun, device)
+            continue
         jobs = [
             Job(
                 k,

@@ -150,3 +150,24 @@ def test_the_best_of_single_rounds_are_kept(tmp_path):
     densities = [coloring.certify(path, problem).free_density for path in kept]
     assert densities == sorted(densities)
     assert densities[0] == found.free_density
+
+
+@pytest.mark.parametrize(("dim", "period"), [(2, (0.9, 1.4)), (3, (0.5, 0.6))])
+def test_a_start_has_the_period_that_is_asked_for(dim, period):
+    problem = Problem.plane(4, dim)
+    for number in range(20):
+        soft = coloring.random_start(problem, 0, number, 4, period)
+        volume = abs(np.linalg.det(soft.basis)) / 4
+        assert period[0] - 1e-9 <= volume <= period[1] + 1e-9
+
+
+@pytest.mark.parametrize("period", [(0.5, 0.2), (-1.0, 1.0), (0.1, math.inf), (math.nan, 1.0)])
+def test_a_period_without_sense_is_refused(period):
+    with pytest.raises(ValueError, match="0 < least <= largest"):
+        coloring.find(Problem.plane(7), budget="5s", grid=24, period=period)
+
+
+@pytest.mark.parametrize("name", ["starts", "keep", "workers"])
+def test_counts_below_zero_are_refused(name):
+    with pytest.raises(ValueError, match="are 0 or more"):
+        coloring.find(Problem.plane(7), budget="5s", grid=24, **{name: -1})
