@@ -9,9 +9,9 @@ A random start is small (24 x 24 cells): 8,192 of them fill a GPU. Each level ha
 along an axis and the best quarter (in space the best eighth) of what is left, so that all levels
 cost the same; distances are widened less and less, so that late levels rank by what very fine cells
 would leave, which early ones cannot (a pattern with much boundary looks bad on coarse cells). Then
-the annealing on the certificate's own
-relaxation, and last a count of what the rounded cells would leave free or in conflict. Only the
-few best are finished by local search, which a GPU is not made for.
+come the annealing on the certificate's own relaxation and a count of what the rounded cells would
+leave free or in conflict. Only the few best are finished by local search, which a GPU is not made
+for.
 """
 
 import time
