@@ -405,20 +405,27 @@ EVERY = (1, 2, 3, 4, 2, 3, 4, 2, 3, 4)
 
 
 @pytest.mark.parametrize(
-    ("activations", "points"), [("file", EVERY), ("device", (3, 4, 4, 2))], ids=["file", "device"]
+    ("activations", "points"),
+    [("file", EVERY), ("device", (3, 4, 4, 2)), ("lost", (4, 4))],
+    ids=["file", "device", "files-lost"],
 )
 def test_a_run_killed_at_every_block_resumes_to_the_same_bytes(
     tiny, tmp_path, text, activations, points
 ):
+    where = "file" if activations == "lost" else activations
+
     def go(out, *points):
-        words = [sys.executable, "-c", KILLER, str(tiny), str(out), text, activations]
+        words = [sys.executable, "-c", KILLER, str(tiny), str(out), text, where]
         words += map(str, points)
         found = subprocess.run(words, capture_output=True, text=True, check=False)
         assert found.returncode == 0, found.stderr[-2000:]
         return [int(line) for line in found.stdout.split()]
 
     assert go(tmp_path / "whole", 0) == [0]
-    assert go(tmp_path / "killed", *points, 0) == [-signal.SIGKILL] * len(points) + [0]
+    assert go(tmp_path / "killed", *points) == [-signal.SIGKILL] * len(points)
+    if activations == "lost":
+        shutil.rmtree(tmp_path / "killed" / "run" / "activations")
+    assert go(tmp_path / "killed", 0) == [0]
     assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
     assert verify.file(tmp_path / "killed").accepted
 

@@ -112,7 +112,8 @@ def _search(sparse: Any, x: Tensor) -> None:
     if isinstance(sparse, torch.sparse.SparseSemiStructuredTensorCUSPARSELT):
         padded = x.new_zeros(-(-len(x) // 16) * 16, x.shape[1])
         packed: Any = sparse.packed
-        sparse.alg_id_cusparselt = int(torch._cslt_sparse_mm_search(packed, padded.T))
+        best: Any = torch.ops.aten._cslt_sparse_mm_search(packed, padded.T)
+        sparse.alg_id_cusparselt = int(best)
 
 
 def _median(x: Tensor, weight: Tensor, bias: Tensor | None, repeats: int) -> float:

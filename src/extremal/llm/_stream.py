@@ -210,7 +210,7 @@ class Stream:
             self.first = fresh
             if journal["block"] == 0:
                 sparse = dense = fresh
-            elif self.resident:
+            elif self.resident or not self.activations(f"sparse-{journal['turn']}").exists():
                 sparse, dense = self._replay(journal["block"], fresh)
             else:
                 sparse = self._chain("sparse", journal["turn"], fresh)
@@ -284,7 +284,7 @@ class Stream:
                 root = f"{skeleton.blocks_name}.{b}"
                 skeleton.load(skeleton.blocks[b], root)
                 if self.config.dense_chain:
-                    following = self._like(dense, "")
+                    following = self._like(dense, f"dense-again-{b % 2}")
                     self._propagate([b], dense, following)
                     dense = following
                 with torch.no_grad():
@@ -293,7 +293,7 @@ class Stream:
                         if tensor in written:
                             p.copy_(self.writer.read(tensor))
                 if block < self.depth:
-                    following = self._like(sparse, "")
+                    following = self._like(sparse, f"sparse-again-{b % 2}")
                     self._propagate([b], sparse, following)
                     sparse = following
                 skeleton.drop(skeleton.blocks[b])
