@@ -48,6 +48,10 @@ class Options:
     """Compare explainers instead of sweeping k and gamma."""
     peer_samples: int = 200
     k: int = 32
+    morgana: str = "pool"
+    """Of the training, in the sweep: pool, or frank-wolfe with 15 iterations."""
+    device: str = "cpu"
+    """Where games are played and attacked."""
     digits: bool = False
     """Compare on the embedded digits in place of MNIST; use --k 6."""
 
@@ -77,21 +81,32 @@ def sweep(options: Options, known: list[Any]) -> None:
         for gamma in options.gammas:
             for k in options.sizes:
                 what = {"k": k, "gamma": gamma, "explainer": "merlin", "epochs": options.epochs,
-                        "prover": "mlp", "samples": options.samples}  # fmt: skip
+                        "prover": "mlp", "samples": options.samples,
+                        **_place(options)}  # fmt: skip
                 if (what, seed) in known:
                     continue
                 game = train(config=_game(options, k, gamma, seed))
-                found = certify(game, samples=options.samples, restarts=1)
+                found = certify(game, samples=options.samples, restarts=1, device=options.device)
                 _record(options, what, seed, {**numbers(found), "train_seconds": game.seconds})
 
 
 def _game(options: Options, k: int, gamma: float, seed: int) -> TrainConfig:
     if options.digits:
-        return TrainConfig(classes=("3", "8"), k=k, gamma=gamma, seed=seed, epochs=options.epochs)
+        return TrainConfig(
+            classes=("3", "8"), k=k, gamma=gamma, seed=seed, epochs=options.epochs,
+            device=options.device,
+        )  # fmt: skip
     return TrainConfig(
         data="mnist", path=str(options.path), classes=("3", "8"), k=k, gamma=gamma, seed=seed,
-        epochs=options.epochs, pretrain=2, morgana="pool" if gamma else "none", attacker_epochs=1,
+        epochs=options.epochs, pretrain=2, morgana=options.morgana if gamma else "none",
+        iterations=15, attacker_epochs=1, device=options.device,
     )  # fmt: skip
+
+
+def _place(options: Options) -> dict[str, str]:
+    """What a record says beside the usual: another Morgana of the training, another device."""
+    found = {} if options.morgana == "pool" else {"morgana": options.morgana}
+    return found if options.device == "cpu" else {**found, "device": options.device}
 
 
 def _record(options: Options, what: dict[str, Any], seed: int, samples: dict[str, Any]) -> None:
@@ -113,7 +128,8 @@ def peers(options: Options, known: list[Any]) -> None:
         for name in ("merlin", *_PEERS):
             what = {"k": options.k, "gamma": 2.0, "explainer": name, "epochs": options.epochs,
                     "prover": "mlp", "samples": options.peer_samples,
-                    "data": "digits" if options.digits else "mnist"}  # fmt: skip
+                    "data": "digits" if options.digits else "mnist",
+                    **_place(options)}  # fmt: skip
             if (what, seed) in known:
                 continue
             if game is None or whole is None:
@@ -125,7 +141,7 @@ def peers(options: Options, known: list[Any]) -> None:
             task = _with(task, catalogue=task.catalogue.take(few))
             explainer = None if name == "merlin" else _PEERS[name](whole, task, options.k, seed)
             begun = time.perf_counter()
-            found = certify(game, explainer, task, restarts=1)
+            found = certify(game, explainer, task, restarts=1, device=options.device)
             seconds = time.perf_counter() - begun
             _record(options, what, seed, {**numbers(found), "explaining_seconds": seconds})
 
@@ -233,7 +249,10 @@ def table(records: list[dict[str, Any]]) -> list[Table]:
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for r in records:
         c = r["configuration"]
-        key = (c["explainer"], c["samples"], c["k"], c["gamma"], c.get("data", "mnist"))
+        key = (
+            c["explainer"], c["samples"], c["k"], c["gamma"], c.get("data", "mnist"), c["epochs"],
+            c["prover"], c.get("morgana", "pool") if c["gamma"] else "none",
+        )  # fmt: skip
         groups.setdefault(key, []).append(r["samples"])
 
     def mean(values: list[Any]) -> float | None:
@@ -260,13 +279,17 @@ def table(records: list[dict[str, Any]]) -> list[Table]:
         "seeds", "completeness", "sound: replay", "pool", "swaps", "Frank-Wolfe", "Adam", "learned",
         "all", "precision, measured", "no evidence", "bound, 95 %", "bits", "read by naive Bayes",
     ]  # fmt: skip
+    # A game on a GPU is the same game: its records stand in one row with those of a CPU.
     compared = {(k[1], k[4]) for k in groups if k[0] != "merlin"}
     sweeps = [k for k in groups if (k[1], k[4]) not in compared]
     others = [k for k in groups if k not in sweeps]
     out = [
         Table(
-            ["k", "gamma", *columns],
-            [[k[2], k[3], *row(groups[k])] for k in sorted(sweeps, key=lambda k: (k[3], k[2]))],
+            ["k", "gamma", "Morgana", "epochs", *columns],
+            [
+                [k[2], k[3], k[7], k[5], *row(groups[k])]
+                for k in sorted(sweeps, key=lambda k: (k[3], k[7], k[2], k[5]))
+            ],
             title="Merlin, by k and gamma; the lesser of the two classes, mean of the seeds",
         )
     ]

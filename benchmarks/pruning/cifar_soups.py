@@ -1,18 +1,20 @@
 """At equal budget, does a sparse soup beat everything it is compared with?
 
 Run:      python benchmarks/pruning/cifar_soups.py --data PATH
+          on a GPU with --device cuda --train-size None --executor serial
 Expect:   by the paper the soup beats its mean candidate, IMP, and IMP with m-fold length; RePrune
           loses against all of them. Very high sparsity drives members apart, and the gain shrinks.
 Fairness: one dense network; the soup, its candidates, IMP with m-fold length, IMP-AVG, RePrune and
           the ensemble all spend m retrainings; IMP spends one. The same schedule, batches and
           recalibration for each, nothing tuned for any. Seeds change batch order and augmentation
           alone. Every run is kept; a run where the soup loses is kept like the others.
-Note:     for a CPU: a fixed stratified 10,000-image training subset, at most 2 epochs a phase,
-          corruptions (9 kinds, 5 severities) on some of the test images; how many of each is said
-          above the table. The images are JPEG-recompressed with 4:2:0 chroma, so compare within
-          this table only.
+Note:     the tables on 10,000 training images are for a CPU, those on 50,000 of a GPU; corruptions
+          (9 kinds, 5 severities) are made of some of the test images. How many of each, and how
+          many epochs, is said above each table. The images are JPEG-recompressed with 4:2:0 chroma,
+          so compare within a table only.
 """
 
+import json
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -50,12 +52,18 @@ class Options:
     """Test images for everything but corruptions, stratified; by default all."""
     corrupt: int = 1000
     device: str = "cpu"
+    precision: str = "float32"
+    """Of retraining; weights and measurements are float32."""
+    recalibrate: float = 0.2
+    """Share of the training images that measures batch statistics anew."""
     executor: Literal["serial", "processes", "ray", "vmap"] = "processes"
     workers: int = 2
     work: Path = Path("runs/cifar-soups")
     """Where the runs lie; finished ones are used again."""
     dense: Path | None = None
     """A finished dense run, in place of training one."""
+    dense_note: str = ""
+    """What a record says about it."""
     out: Path = HERE / "results" / "cifar_soups.jsonl"
 
 
@@ -65,9 +73,9 @@ def inputs(options: Options) -> tuple[Any, Any]:
 
     from extremal import training
 
-    dense = training.load_run(
-        dense_run(options, options.dense or options.work / "dense", options.device)
-    )
+    data = training.load_data("cifar10", path=options.data, train_size=options.train_size)
+    run = dense_run(options, options.dense or options.work / "dense", options.device)
+    dense = training.load_run(run, data=data)
     test = dense.data.test
     if options.test_size is None or options.test_size >= len(test):
         return dense, dense.data
@@ -87,8 +95,14 @@ def main() -> None:
         print(f"left out: there is no CIFAR-10 at {options.data}; give --data PATH")
         return
     dense, data = inputs(options)
-    hidden = ("data", "work", "dense", "out", "workers", "sparsities", "seeds", "executor")
+    hidden = (
+        "data", "work", "dense", "dense_note", "out", "workers", "sparsities", "seeds", "executor",
+    )  # fmt: skip
     plain = {k: v for k, v in to_plain(options).items() if k not in hidden}
+    for name in ("precision", "recalibrate"):  # the first records do not name them
+        if getattr(options, name) == getattr(Options, name):
+            del plain[name]
+    gpu = options.device.startswith("cuda")
     done = read_records(options.out) if options.out.exists() else []
     known = [(r["configuration"], r["seed"]) for r in done]
     for sparsity in options.sparsities:
@@ -112,7 +126,12 @@ def main() -> None:
                 device=options.device,
                 executor=options.executor,
                 workers=options.workers,
-                checkpoint_every=20,
+                checkpoint_every=0 if gpu else 20,
+                graph=gpu,
+                precision=options.precision,
+                recalibrate=options.recalibrate,
+                lr=options.lr,
+                dense_epochs=options.dense_epochs,
                 out=out,
                 resume=out.exists(),
             )
@@ -127,7 +146,7 @@ def main() -> None:
                     "geometry": soup.geometry,
                 },
                 wall_seconds=time.perf_counter() - began,
-                notes="JPEG-recompressed CIFAR-10",
+                notes=f"JPEG-recompressed CIFAR-10. {options.dense_note}".strip(),
             )
             print(soup.table().as_text(), flush=True)
     for one in table(read_records(options.out)):
@@ -136,13 +155,13 @@ def main() -> None:
 
 def table(records: list[dict[str, Any]]) -> list[Table]:
     """Mean and standard deviation over seeds: clean, corrupted, against the soup; geometry."""
-    groups: dict[tuple[str, float], list[dict[str, Any]]] = {}
+    groups: dict[str, list[dict[str, Any]]] = {}
     for record in records:
-        c = record["configuration"]
-        groups.setdefault((c["model"], c["sparsity"]), []).append(record)
+        groups.setdefault(json.dumps(record["configuration"], sort_keys=True), []).append(record)
     tables: list[Table] = []
-    for (model, sparsity), runs in groups.items():
+    for runs in groups.values():
         c = runs[0]["configuration"]
+        model, sparsity = c["model"], c["sparsity"]
         values: dict[str, list[dict[str, Any]]] = {}
         for run in runs:
             for row in run["samples"]["rows"]:
@@ -172,10 +191,11 @@ def table(records: list[dict[str, Any]]) -> list[Table]:
                     "member-epochs", "networks", "soup minus it (clean)", "st. dev.",
                 ],
                 rows,
-                f"{model}, {c['train_size'] or 50_000:,} training images, dense "
+                f"{model} on {c['device']}, {c['train_size'] or 50_000:,} training images, dense "
                 f"{c['dense_epochs']} epochs, {c['phases']} phases of "
                 f"{_count(c['epochs'] // c['phases'], 'epoch')}, {c['members']} members, "
-                f"{_count(len(runs), 'seed')}; clean: {c['test_size'] or 10_000:,} test images; "
+                f"{_count(len(runs), 'seed')}, {c.get('precision', 'float32')}; "
+                f"clean: {c['test_size'] or 10_000:,} test images; "
                 f"corrupted: 9 kinds x 5 severities on {c['corrupt']:,} test images. "
                 f"{_verdict(values)}",
             )
@@ -199,7 +219,8 @@ def table(records: list[dict[str, Any]]) -> list[Table]:
                     ]
                     for run in runs
                 ],
-                f"{model} at {100 * sparsity:g} %: where the members of the last phase lie",
+                f"{model} at {100 * sparsity:g} %, {c['train_size'] or 50_000:,} training images: "
+                "where the members of the last phase lie",
             )
         )
     return tables

@@ -47,6 +47,7 @@ AREAS: dict[str, tuple[str, dict[str, str]]] = {
         "Nash flows over time, packet simulation, and how far apart they are",
         {
             "nash": "compute the exact dynamic equilibrium of a network",
+            "nash-to": "the same from many origins to one destination",
             "simulate": "load fluid, packets or MATSim-like vehicles on fixed routes",
             "refine": "measure how far packets are from the equilibrium, level by level",
             "gap": "say how far from equilibrium a run of any simulator is",
@@ -334,7 +335,7 @@ def _run(words: list[str]) -> int:
     if rest[0] not in verbs:
         raise _Usage(f"{first} has no verb {rest[0]!r}; it has {', '.join(verbs)}.")
     with _extra(first):
-        verb = getattr(importlib.import_module(f"extremal.{first}"), rest[0])
+        verb = getattr(importlib.import_module(f"extremal.{first}"), rest[0].replace("-", "_"))
         return _call(verb, f"extremal {first} {rest[0]}", rest[1:])
 
 

@@ -1,13 +1,16 @@
 """K6: what holds for every network without spillback, on random acyclic ones."""
 
+import random
 from dataclasses import replace
 from fractions import Fraction as F
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from extremal import flows, verify
+from extremal.flows import _kernels as kernels
 from extremal.flows._thin_flow import Problem, solve
 from extremal.lab import write_certificate
 
@@ -95,8 +98,6 @@ def test_subdividing_an_arc_changes_nothing(seed, u):
 
 
 def random_thin_flow(seed):
-    import random
-
     draw = random.Random(seed)
     n = draw.randint(3, 9)
     arcs = [
@@ -123,6 +124,30 @@ def test_pivoting_agrees_with_the_second_program_on_a_hundred_networks():
     pytest.importorskip("highspy")
     for seed in range(100):
         agree(seed, ["milp-2"])
+
+
+def test_a_guessed_basis_leads_to_the_same_slopes_in_fewer_pivots():
+    pytest.importorskip("numba")
+    saved = 0
+    for seed in range(40):
+        draw = random.Random(seed)
+        n = 30
+        rows = [(draw.randrange(max(0, w - 6), w), w) for w in range(1, n)]
+        rows += [(v, draw.randrange(v + 1, n)) for v in (draw.randrange(n - 1) for _ in range(45))]
+        tail, head = np.array(rows).T
+        nu = np.array([float(draw.randint(1, 6)) for _ in rows])
+        reset = np.array([draw.random() < 0.3 for _ in rows])
+        guess = kernels.crash(n, 0, n - 1, 12.0, tail, head, nu, reset)
+        found = [
+            kernels.thin_flow_kernel(
+                n, 0, n - 1, 12.0, tail, head, nu, reset, states, np.zeros(n, bool), 1, 10_000
+            )
+            for states in (guess, np.full(len(rows), -1))
+        ]
+        assert [status for status, *_ in found] == [kernels.SOLVED] * 2, seed
+        np.testing.assert_allclose(found[0][1], found[1][1], atol=1e-8)
+        saved += found[1][5] - found[0][5]
+    assert saved > 40 * 20  # of about 80 pivots each
 
 
 def test_all_three_programs_agree_on_small_networks():

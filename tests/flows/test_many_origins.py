@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from extremal import flows
+from extremal import cli, flows, verify
 from extremal.flows._gap import _earliest
 
 from .conftest import random_dag
@@ -33,10 +33,12 @@ def situation(seed):
     return flows.Network.from_arcs(rows), names[-1], inflows
 
 
-def check(seed):
+def check(seed, folder):
     net, sink, inflows = situation(seed)
     found = flows.nash_to(net, sink, inflows)
     assert found.status == "final"
+    verdict = verify.file(found.save(folder))
+    assert verdict.accepted, verdict.reason
     demand = found.demand()
     for origin, inflow in found.inflows.items():
         own = [d for d in demand if d.name == origin]
@@ -56,15 +58,15 @@ def check(seed):
 
 
 @pytest.mark.parametrize("seed", range(24))
-def test_nobody_could_arrive_earlier(seed):
-    check(seed)
+def test_nobody_could_arrive_earlier(seed, tmp_path):
+    check(seed, tmp_path)
 
 
 @pytest.mark.slow
-def test_nobody_could_arrive_earlier_in_hundreds_of_networks():
+def test_nobody_could_arrive_earlier_in_hundreds_of_networks(tmp_path):
     jumped = 0
     for seed in range(40, 440):
-        found = check(seed)
+        found = check(seed, tmp_path)
         jumped += any(
             a.label_at_end(n) != b.labels[n] for a, b in pairwise(found.phases) for n in a.labels
         )
@@ -160,3 +162,28 @@ def test_what_does_not_reduce_is_refused(sink, inflows, options, word):
 def test_spillback_is_refused():
     with pytest.raises(ValueError, match="without spillback only"):
         flows.nash_to("braess-spillback", "t", {"s": 1, "1": 1})
+
+
+def test_the_shell_writes_a_run_that_is_verified(tmp_path, capsys, shared_data):
+    out = tmp_path / "run"
+    words = [
+        "flows", "nash-to", str(shared_data / "tntp" / "SiouxFalls_net.tntp"), "--sink", "20",
+        "--inflows", "1=0:400, 12:0", "13=8:300, 20:0", "7=14:200, 26:0", "--out", str(out),
+    ]  # fmt: skip
+    assert cli.main(words) == 0
+    assert "from 3 origins" in capsys.readouterr().out
+    verdict = verify.file(out)
+    assert verdict.accepted, verdict.reason
+    assert (out / "report.html").exists()
+    assert cli.main([*words, "--resume"]) == 0
+    capsys.readouterr()
+    for wrong, text in (
+        ("400", "no origin"),
+        ("1=0:400", "two inflows"),
+        ("q=1", "'q' is no node"),
+    ):
+        inflows = ["1=1", wrong]
+        assert cli.main([*words[:5], "--inflows", *inflows]) == 2
+        assert text in capsys.readouterr().err
+    assert cli.main([*words[:3], *words[5:9]]) == 2
+    assert "say the sink" in capsys.readouterr().err

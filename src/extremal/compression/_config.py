@@ -77,6 +77,8 @@ class SweepConfig(OperatorConfig):
     """unstructured, filters, lowrank."""
     ratios: tuple[float, ...] = (0.5, 0.7, 0.9, 0.95, 0.98)
     """Shares that go, each in [0, 1)."""
+    device: str = "cpu"
+    """Where accuracies are measured; cuts are made on the CPU."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -105,9 +105,9 @@ def find_start(source: Any, data: Data | None, config: SourceConfig) -> Start:
         )
     reason = ""
     try:
-        model: nn.Module = training.traced(source.cpu(), shape)
+        model: nn.Module = training.traced(source, shape).cpu()
     except TrainingError as error:
-        model, reason = copy.deepcopy(source).eval(), str(error)
+        model, reason = copy.deepcopy(source).eval().cpu(), str(error)
     for parameter in model.parameters():
         parameter.requires_grad_(True)
     macs = {n: layer.macs for n, layer in training.count_macs(model, shape).items()}

@@ -1,5 +1,6 @@
 """The verb `sweep`: one checkpoint in, accuracy against size out, for every kind and ratio."""
 
+import copy
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -216,6 +217,9 @@ def _swept(
     assert start.data is not None
     data = start.data
     model = start.model
+    device = training.chosen_device(config.device)
+    # What is measured: the network itself, or a copy of it on the device.
+    runner = model if device.type == "cpu" else copy.deepcopy(model).to(device)
     begun = time.perf_counter()
     found: dict[tuple[str, float], dict[str, Any]] = {}
     preparing: dict[str, float] = {}
@@ -225,8 +229,8 @@ def _swept(
         name = f"{kind}-{ratio!r}"
         kept: dict[str, Any] | None = _kept(run, name)
         if kept is None:
-            with applied(model, cut):
-                accuracy = accuracy_of(model, data, config.recalibrate)
+            with applied(runner, cut):
+                accuracy = accuracy_of(runner, data, config.recalibrate)
             kept = {
                 "point": to_plain(_point(kind, ratio, cut, accuracy, _distance(start, cut) / norm)),
                 "raw": _answers(accuracy.raw),

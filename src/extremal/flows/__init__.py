@@ -11,9 +11,10 @@ from ._inflow import Inflow
 from ._instances import SHIPPED, Instance, instance
 from ._loading import FluidLoading, load_fluid
 from ._long_run import SteadyState, potential, steady_state
-from ._many_origins import ArrivalFlow, ArrivalPhase, nash_to
+from ._many_origins import ArrivalFlow, ArrivalPhase
 from ._matsim import LinkRules
 from ._nash import NashOptions, nash
+from ._nash_to import NashToOptions, nash_to
 from ._network import Arc, Network
 from ._optimum import Closure, Optimum, OptimumOptions, optimum
 from ._packets import RouteInflow
@@ -46,6 +47,7 @@ __all__ = [
     "LinkRules",
     "NashFlow",
     "NashOptions",
+    "NashToOptions",
     "Network",
     "Optimum",
     "OptimumOptions",

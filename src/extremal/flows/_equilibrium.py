@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property
@@ -457,19 +457,21 @@ def nash_part(flow: NashFlow) -> Part:
         "sink_label": str(exact.arrival(end)),
         "total_travel_time": str(exact.total_travel_time(0, end)),
     }
-    witness = {
-        "phases": [
-            {
-                "start": str(p.start),
-                "end": None if p.end is None else str(p.end),
-                "labels": [str(v) for v in p.labels.values()],
-                "slopes": [str(v) for v in p.label_slopes.values()],
-                "flow": [str(v) for v in p.flow.values()],
-            }
-            for p in exact.phases
-        ]
-    }
-    return Part("flows/nash", 1, claim, witness)
+    return Part("flows/nash", 1, claim, {"phases": phases_as_text(exact.phases)})
+
+
+def phases_as_text(phases: Iterable[Any]) -> list[dict[str, Any]]:
+    """Return the witness of a list of phases: fractions as text, nodes and arcs in order."""
+    return [
+        {
+            "start": str(p.start),
+            "end": None if p.end is None else str(p.end),
+            "labels": [str(v) for v in p.labels.values()],
+            "slopes": [str(v) for v in p.label_slopes.values()],
+            "flow": [str(v) for v in p.flow.values()],
+        }
+        for p in phases
+    ]
 
 
 def _floor(time: Any) -> Fraction:

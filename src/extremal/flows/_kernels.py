@@ -39,7 +39,7 @@ def _numbers(first, n):
 
 @jit
 def _leaving(n, tail, head):
-    """For every node the heads of its arcs: those of v are out[start[v]:start[v + 1]]."""
+    """For every node what `head` says of its arcs: of v in out[start[v]:start[v + 1]]."""
     start = np.zeros(n + 1, np.int64)
     for e in range(len(tail)):
         start[tail[e] + 1] += 1
@@ -184,13 +184,14 @@ def _lemke(t, q, p, sink_row, warm, hinted, limit):
     pivots = 0
     started = False
     if hinted:
-        # Bring the variables of the last basis in, each over an idle one.
+        # Bring the variables of the last basis in, each over an idle one. Backwards, because a
+        # stands in one row only and x then leaves over its own bound: rows stay short for longest.
         fine = True
-        for j in range(size):
+        for j in range(size - 1, -1, -1):
             if warm[j] == 0:
                 continue
             best, row = 1e-7, -1
-            for i in range(size):
+            for i in range(size - 1, -1, -1):
                 if basic[i] < size and warm[basic[i]] == 1 and abs(t[i, j]) > best:
                     best, row = abs(t[i, j]), i
             if row < 0:
@@ -244,6 +245,48 @@ def _lemke(t, q, p, sink_row, warm, hinted, limit):
         if leaving == 2 * size:
             return SOLVED, basic, pivots
     return LIMIT, basic, pivots
+
+
+@jit
+def crash(n, source, sink, inflow, tail, head, nu, reset):
+    """Guess states to start from: all arcs full, less those that would then run downhill.
+
+    Without EQUAL arcs the slopes follow node by node against the topological order. A third of the
+    pivots of the path from inflow 0 is left, whose first basis is as degenerate as can be.
+    """
+    m = len(tail)
+    live = _alive(n, sink, tail, head)
+    order, count = _order(n, tail, head)
+    state = np.full(m, -1)
+    capacity = np.zeros(n)  # of full arcs into a node
+    full = np.zeros(n, np.int64)
+    for e in range(m):
+        if live[tail[e]] and live[head[e]]:
+            state[e] = FULL
+            capacity[head[e]] += nu[e] / inflow
+            full[head[e]] += 1
+    start, out = _leaving(n, tail, _numbers(0, m))
+    slopes = np.zeros(n)
+    for _ in range(2):
+        for k in range(count - 1, -1, -1):
+            v = order[k]
+            need = 1.0 if v == sink else 0.0
+            for i in range(start[v], start[v + 1]):
+                if state[out[i]] == FULL:
+                    need += nu[out[i]] / inflow * slopes[head[out[i]]]
+            slopes[v] = 1.0 if v == source or capacity[v] == 0.0 else need / capacity[v]
+        fall = np.zeros(m)
+        for e in range(m):
+            if state[e] == FULL and not reset[e]:
+                fall[e] = slopes[head[e]] - slopes[tail[e]]
+        for e in np.argsort(fall):
+            if fall[e] > -1e-9:
+                break
+            if full[head[e]] > 1:
+                state[e] = OFF
+                full[head[e]] -= 1
+                capacity[head[e]] -= nu[e] / inflow
+    return state
 
 
 @jit
@@ -377,16 +420,7 @@ def _relabel(n, source, tail, head, cap, reset, slopes, flow):
     order, count = _order(n, tail, head)
     least = np.full(n, np.inf)
     least[source] = 1.0
-    start = np.zeros(n + 1, np.int64)
-    for e in range(len(tail)):
-        start[tail[e] + 1] += 1
-    for v in range(n):
-        start[v + 1] += start[v]
-    fill = _copied(start, n)
-    out = np.empty(len(tail), np.int64)
-    for e in range(len(tail)):
-        out[fill[tail[e]]] = e
-        fill[tail[e]] += 1
+    start, out = _leaving(n, tail, _numbers(0, len(tail)))
     worst = 0.0
     for k in range(count):
         v = order[k]

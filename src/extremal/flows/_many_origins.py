@@ -18,21 +18,22 @@ The idea that common destinations reduce to one commodity: Sering, arXiv:2010.02
 by permanently queued arcs and the jumps are ours; tests compare with fluid loading.
 """
 
+import hashlib
 import heapq
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from extremal.lab import Table, rational
+from extremal.lab import Part, Table, rational, write_certificate
 
 from ._curves import Curve
-from ._equilibrium import Event, decompose
+from ._equilibrium import Event, decompose, phases_as_text
 from ._errors import FlowsError
 from ._inflow import Inflow
-from ._nash import METHODS, load
 from ._network import Arc, Network, Number
 from ._numbers import fraction, q, short
 from ._packets import RouteInflow
@@ -83,6 +84,9 @@ class ArrivalFlow:
         sink: Where all agents go.
         inflows: Rate at each origin.
         notes: What was dropped or read in a certain way, for people.
+        arrivals: Of each origin, the arrival of who departs then; `arrival` also knows the ends.
+        seconds: Wall time of computing.
+        path: The run folder, if there is one.
     """
 
     status: str
@@ -92,6 +96,8 @@ class ArrivalFlow:
     inflows: Mapping[str, Inflow]
     notes: tuple[str, ...] = ()
     arrivals: Mapping[str, Curve] = field(default_factory=dict, repr=False)
+    seconds: float = 0.0
+    path: Path | None = None
 
     @property
     def exit_code(self) -> int:
@@ -177,6 +183,75 @@ class ArrivalFlow:
                 found.append(RouteInflow(way[1:], Inflow(tuple(thin)), origin))
         return found
 
+    @property
+    def certificate(self) -> "Path | Part":
+        """The file in the run folder; without a folder the claim itself with its witness."""
+        if self.path is not None:
+            return self.path / "certificate.json"
+        return self._part()
+
+    def save(self, folder: Path | str) -> Path:
+        """Write `certificate.json`, of kind `flows/nash-to`, into a folder."""
+        return write_certificate(Path(folder) / "certificate.json", [self._part()])
+
+    def _part(self) -> Part:
+        net, last = self.network, self.phases[-1]
+        instance: dict[str, Any] = {
+            "nodes": list(net.nodes),
+            "arcs": [[a.tail, a.head, str(a.transit), str(a.capacity)] for a in net.arcs],
+            "sink": self.sink,
+            "origins": [
+                [o, [[str(a), str(b)] for a, b in i.steps]] for o, i in self.inflows.items()
+            ],
+        }
+        text = json.dumps(list(instance.values()), separators=(",", ":"))
+        phases = list(self._without_gaps())
+        ended = [p for p in self.phases if p.end is not None]
+        total = sum((self._travel_time_in(p) for p in ended), Fraction(0))
+        known = None if self.status == "final" else [str(self.known_until(o)) for o in self.inflows]
+        claim = {
+            **instance,
+            "instance_sha256": hashlib.sha256(text.encode()).hexdigest(),
+            "status": self.status,
+            "known": known,
+            "phases": len(phases),
+            "last_arrival": str(last.start if last.end is None else last.end),
+            "total_travel_time": str(total),
+        }
+        return Part("flows/nash-to", 1, claim, {"phases": phases_as_text(phases)})
+
+    def _without_gaps(self) -> Iterator[ArrivalPhase]:
+        """The phases, and those of an empty network between them, in which nobody arrives."""
+        for phase, following in zip(self.phases, [*self.phases[1:], None], strict=True):
+            yield phase
+            if following is None or phase.end == following.start:
+                continue
+            assert phase.end is not None
+            yield ArrivalPhase(
+                phase.end,
+                following.start,
+                {v: at - (following.start - phase.end) for v, at in following.labels.items()},
+                dict.fromkeys(following.labels, Fraction(1)),
+                dict.fromkeys(phase.flow, Fraction(0)),
+                dict.fromkeys(phase.supply, Fraction(0)),
+                frozenset(),
+                (),
+            )
+
+    def _travel_time_in(self, phase: ArrivalPhase) -> Fraction:
+        """Of all that arrive in a phase with an end."""
+        assert phase.end is not None
+        length = phase.end - phase.start
+        return sum(
+            (
+                rate
+                * length
+                * (phase.start - phase.labels[o] + (1 - phase.label_slopes[o]) * length / 2)
+                for o, rate in phase.supply.items()
+            ),
+            Fraction(0),
+        )
+
     def table(self) -> Table:
         """Return a row for each phase."""
         rows: list[list[str | float | int | None]] = [
@@ -191,7 +266,11 @@ class ArrivalFlow:
             for number, p in enumerate(self.phases)
         ]
         columns = ["phase", "arrivals from", "to", "origins", "queues", "ended by"]
-        title = f"Nash flow over time to {self.sink} from {len(self.inflows)} origins"
+        notes = "".join(f"\nnote: {n}" for n in self.notes)
+        title = (
+            f"Nash flow over time to {self.sink} from {len(self.inflows)} origins: "
+            f"{len(self.phases)} phases, {self.status}, {self.seconds:.3g} s{notes}"
+        )
         return Table(columns, rows, title=title)
 
     def as_json(self) -> dict[str, Any]:
@@ -238,61 +317,29 @@ class ArrivalFlow:
         return end
 
 
-def nash_to(
-    network: Network | Path | str,
-    sink: Any,
-    inflows: Mapping[Any, Any],
-    *,
-    horizon: Number | None = None,
-    method: str = "auto",
-    max_phases: int = 1000,
+def arrival_flow(
+    network: Network,
+    sink: str,
+    inflows: Mapping[str, Inflow],
+    horizon: Fraction | None,
+    method: str,
+    max_phases: int,
+    notes: list[str],
+    on_phase: Callable[[], None],
 ) -> ArrivalFlow:
-    """Compute the Nash flow over time from many origins to one sink, in exact numbers.
-
-    Args:
-        network: As for `nash`.
-        sink: Where all agents go.
-        inflows: For each origin its inflow: a rate, pairs (start, rate) or text, as for `nash`.
-        horizon: Stop where the departures at all origins are known up to this time; by default go
-            on until nothing changes any more.
-        method: As for `thin_flow`.
-        max_phases: Stop after so many, with status `"phase-limit"`.
-
-    Returns:
-        Phases in arrival time, and what follows from them.
-
-    Raises:
-        ValueError: An origin is no node, is the sink, has no route to it or no inflow, or the
-            network has storages or inflow capacities: with spillback agents that arrive together
-            need not meet in the same queues.
-        FlowsError: A thin flow was not solved.
-
-    Example:
-        >>> net = Network.from_arcs([("a", "m", 3, 9), ("b", "m", 1, 9), ("m", "t", 1, 1)])
-        >>> flow = nash_to(net, "t", {"a": "0:1, 4:0", "b": "0:1, 4:0"})
-        >>> flow.arrival("a", 0), flow.arrival("b", 2), flow.arrival("a", 4)
-        (Fraction(4, 1), Fraction(4, 1), Fraction(10, 1))
-    """
-    notes: list[str] = []
-    net = load(network)
-    if method not in METHODS:
-        raise ValueError(f"method={method!r} is not known; choose {', '.join(METHODS)}.")
-    if max_phases < 1:
-        raise ValueError(f"max_phases={max_phases} must be 1 or more.")
-    if net.spills:
+    """Compute phases in arrival time; see `nash_to` for arguments and errors."""
+    if network.spills:
         raise ValueError(
             "the network has storages or inflow capacities, and many origins are solved without "
             "spillback only; use network.without_limits() to ignore them."
         )
-    rates = {str(o): Inflow.of(v, notes) for o, v in inflows.items()}
-    net = _on_routes(net, str(sink), rates, notes)
-    end = None if horizon is None else rational(horizon)
-    if end is not None and end <= 0:
-        raise ValueError(f"the horizon is {end}; it must be above 0.")
-    extension = _Extension(net, str(sink), rates, method)
-    phases, status = extension.run(end, max_phases)
-    arrivals = {o: _arrivals(phases, o, extension.rests) for o in rates}
-    return ArrivalFlow(status, tuple(phases), net, str(sink), rates, (*net.notes, *notes), arrivals)
+    net = _on_routes(network, sink, inflows, notes)
+    extension = _Extension(net, sink, inflows, method)
+    phases, status = extension.run(horizon, max_phases, on_phase)
+    arrivals = {o: _arrivals(phases, o, extension.rests) for o in inflows}
+    return ArrivalFlow(
+        status, tuple(phases), net, sink, inflows, (*net.notes, *notes), arrivals=arrivals
+    )
 
 
 def _on_routes(net: Network, sink: str, inflows: Mapping[str, Inflow], notes: list[str]) -> Network:
@@ -388,7 +435,9 @@ class _Extension:
         self.rests: dict[Fraction, dict[str, Fraction]] = {}
         self.labels: list[Any] = [first + far[v] for v in range(len(net.nodes))]
 
-    def run(self, horizon: Fraction | None, max_phases: int) -> tuple[list[ArrivalPhase], str]:
+    def run(
+        self, horizon: Fraction | None, max_phases: int, on_phase: Callable[[], None]
+    ) -> tuple[list[ArrivalPhase], str]:
         """Return the phases and how they ended."""
         found: list[ArrivalPhase] = []
         while True:
@@ -407,6 +456,7 @@ class _Extension:
                 return found, "final"
             phase, slopes = self._phase(slack, rates, tight, reached, horizon)
             found.append(phase)
+            on_phase()
             if phase.end is None:
                 return found, "final"
             self.labels = [

@@ -98,7 +98,7 @@ def nash(
         trip = replace(trip, network=trip.network.without_limits())
     if out is None:
         return _compute(trip, inflow, horizon, chosen, notes)
-    identity = {**to_plain(chosen), "network": _digest(trip.network)}
+    identity = {**to_plain(chosen), "network": network_digest(trip.network)}
     with Run.create(out, kind=KIND, config=identity, resume=resume, force=force) as run:
         found = replace(_compute(trip, inflow, horizon, chosen, notes), path=run.path)
         if resume and (run.path / "result.json").exists():
@@ -196,7 +196,8 @@ def as_text(options: Mapping[str, Any], notes: list[str]) -> dict[str, Any]:
     return plain
 
 
-def _digest(network: Network) -> str:
+def network_digest(network: Network) -> str:
+    """Return the SHA-256 of a network, for the identity of a run."""
     import hashlib
     import json
 

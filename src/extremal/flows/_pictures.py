@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from extremal.lab import PALETTE, figure_bytes, new_figure
 
 from ._equilibrium import NashFlow, Phase
+from ._many_origins import ArrivalFlow
 from ._network import Network
 
 if TYPE_CHECKING:
@@ -198,6 +199,33 @@ def travel_time(flow: NashFlow, form: str = "svg") -> bytes:
     axis.set_xlabel("departure")
     axis.set_ylabel(f"travel time to {flow.sink}")
     axis.set_ylim(bottom=0)
+    return figure_bytes(figure, form)
+
+
+def travel_times_of(flow: ArrivalFlow, form: str = "svg") -> bytes:
+    """Draw the travel time from each origin over the departure, while its inflow lasts."""
+    figure, axis = new_figure()
+    for i, (origin, inflow) in enumerate(flow.inflows.items()):
+        stops = max((t for t, rate in inflow.steps if rate == 0), default=None)
+        if inflow.steps[-1][1]:
+            stops = None
+        known = flow.known_until(origin)
+        curve = flow.arrivals[origin]
+        first = next(t for t, rate in inflow.steps if rate)
+        last = stops if stops is not None else known
+        if last is None:  # for ever: a little beyond the last change
+            last = curve.times[-1] + max(curve.times[-1] / 4, Fraction(1))
+        marks = sorted({first, last} | {t for t in curve.times if first < t < last})
+        axis.plot(
+            [float(m) for m in marks],
+            [float(flow.travel_time(origin, m)) for m in marks],
+            label=origin,
+            color=PALETTE[i % len(PALETTE)],
+        )
+    axis.set_xlabel("departure")
+    axis.set_ylabel(f"travel time to {flow.sink}")
+    axis.set_ylim(bottom=0)
+    axis.legend(title="from")
     return figure_bytes(figure, form)
 
 

@@ -289,7 +289,7 @@ def _pivoted(problem: Problem) -> Solution:
 
 
 def _by_floats(problem: Problem, exact: bool, hint: tuple[Any, Any] | None) -> Solution | None:
-    from ._kernels import SOLVED, thin_flow_kernel
+    from ._kernels import SOLVED, crash, thin_flow_kernel
 
     tail = np.array([a[0] for a in problem.arcs])
     head = np.array([a[1] for a in problem.arcs])
@@ -297,8 +297,11 @@ def _by_floats(problem: Problem, exact: bool, hint: tuple[Any, Any] | None) -> S
     reset = np.array([a[3] for a in problem.arcs], bool)
     none = (np.full(len(tail), -1), np.zeros(problem.nodes, bool))
     limit = 50 * (len(tail) + problem.nodes) + 100
-    tries = [(hint, _SEEDS[0])] if hint is not None else []
-    tries += [(none, seed) for seed in _SEEDS]
+    if hint is None:
+        inflow = float(problem.inflow)
+        guess = crash(problem.nodes, problem.source, problem.sink, inflow, tail, head, nu, reset)
+        hint = (guess, none[1])
+    tries = [(hint, _SEEDS[0]), *((none, seed) for seed in _SEEDS)]
     for (arcs, nodes), seed in tries:
         status, slopes, flow, states, zeros, pivots, _ = thin_flow_kernel(
             problem.nodes, problem.source, problem.sink, float(problem.inflow), tail, head, nu,

@@ -41,30 +41,32 @@ def attribution(net: ArthurNet, task: Task, how: str, k: int, seed: int = 0) -> 
         raise ValueError(f"there is no attribution {how!r}; choose {', '.join(ATTRIBUTIONS)}.")
     steps = {"saliency": 1, "integrated-gradients": 32, "gradient-shap": 16}[how]
     starts = net.encoder.values(task.train.codes)
+    device = starts.device
 
     def values(codes: Any, labels: Any) -> Float[np.ndarray, "n d"]:
         draw = torch.Generator().manual_seed(derive_seed(seed, how) % 2**63)
         parts: list[np.ndarray] = []
         for begin in range(0, len(codes), _BATCH):
             x = net.encoder.values(codes[begin : begin + _BATCH])
-            y = torch.from_numpy(np.ascontiguousarray(labels[begin : begin + _BATCH]))
-            whole = torch.ones(len(x), task.d)
+            y = torch.from_numpy(np.ascontiguousarray(labels[begin : begin + _BATCH])).to(device)
+            whole = torch.ones(len(x), task.d, device=device)
             total = torch.zeros_like(x)
             for step in range(steps):
                 base = torch.zeros_like(x)
                 part = (step + 0.5) / steps
                 if how == "gradient-shap":
-                    base = starts[torch.randint(len(starts), (len(x),), generator=draw)]
-                    part = torch.rand(len(x), 1, generator=draw)
+                    chosen = torch.randint(len(starts), (len(x),), generator=draw)
+                    base = starts[chosen.to(device)]
+                    part = torch.rand(len(x), 1, generator=draw).to(device)
                 at = (x if how == "saliency" else base + part * (x - base)).requires_grad_()
                 score = net(at, whole).gather(1, y[:, None]).sum()
                 (g,) = torch.autograd.grad(score, at)
                 total += g if how == "saliency" else g * (x - base)
             if how == "saliency":
                 total = total.abs()
-            units = torch.zeros(len(x), task.d)
+            units = torch.zeros(len(x), task.d, device=device)
             expand: Any = net.encoder.expand
-            parts.append(units.index_add_(1, expand, total.detach()).numpy())
+            parts.append(units.index_add_(1, expand, total.detach()).cpu().numpy())
         return np.concatenate(parts) if parts else np.zeros((0, task.d))
 
     explain: Any = top_k(values, k, seed, task)
@@ -83,14 +85,16 @@ def fw_rde(
     starts = net.encoder.values(task.train.codes)
     allowed = torch.zeros(task.d, dtype=torch.bool)
     allowed[torch.from_numpy(task.shown)] = True
+    device = starts.device
+    allowed = allowed.to(device)
 
     def explain(codes: Any, labels: Any) -> Bool[np.ndarray, "n d"]:
         draw = torch.Generator().manual_seed(derive_seed(seed, "fw-rde") % 2**63)
         parts: list[np.ndarray] = []
         for begin in range(0, len(codes), _BATCH):
             x = net.encoder.values(codes[begin : begin + _BATCH])
-            y = torch.from_numpy(np.ascontiguousarray(labels[begin : begin + _BATCH]))
-            whole = torch.ones(len(x), task.d)
+            y = torch.from_numpy(np.ascontiguousarray(labels[begin : begin + _BATCH])).to(device)
+            whole = torch.ones(len(x), task.d, device=device)
             with torch.no_grad():
                 wanted = net(x, whole).gather(1, y[:, None])
 
@@ -98,7 +102,8 @@ def fw_rde(
                 at: Int[Tensor, " b"], s: Float[Tensor, "b d"],
                 x: Tensor = x, y: Tensor = y, wanted: Tensor = wanted, whole: Tensor = whole,
             ) -> Float[Tensor, " b"]:  # fmt: skip
-                n = starts[torch.randint(len(starts), (draws, len(at)), generator=draw)]
+                chosen = torch.randint(len(starts), (draws, len(at)), generator=draw)
+                n = starts[chosen.to(device)]
                 keep = s[:, net.encoder.expand]  # pyright: ignore[reportArgumentType]
                 mixed = (keep * x[at] + (1 - keep) * n).flatten(0, 1)
                 f = net(mixed, whole[:1].expand(len(mixed), -1)).unflatten(0, (draws, len(at)))
@@ -107,7 +112,7 @@ def fw_rde(
 
             how = Relaxation(k=k, iterations=iterations, step=0.0)
             parts.append(binarised(frank_wolfe_masks(loss, len(x), allowed, how, draw),
-                                   k, allowed, draw).numpy())  # fmt: skip
+                                   k, allowed, draw).cpu().numpy())  # fmt: skip
         return np.concatenate(parts) if parts else np.zeros(codes.shape, bool)
 
     explain.name = "fw-rde"  # pyright: ignore[reportFunctionMemberAccess]
@@ -116,7 +121,7 @@ def fw_rde(
 
 def whole_row_network(
     task: Task, arthur: str = "mlp", *, epochs: int = 20, lr: float = 1e-3, seed: int = 0,
-    masked: bool = False,
+    masked: bool = False, device: str = "cpu",
 ) -> ArthurNet:  # fmt: skip
     """Train a network of Arthur's form, on whole rows or on random masks.
 
@@ -125,19 +130,21 @@ def whole_row_network(
     Cost: `epochs` passes over the training rows.
     """
     seed_everything(derive_seed(seed, "whole"))
-    net = ArthurNet(task, arthur)
+    net = ArthurNet(task, arthur).to(device)
     x = net.encoder.values(task.train.codes)
-    y = torch.from_numpy(task.train.labels)
+    y = torch.from_numpy(task.train.labels).to(device)
     optimizer = torch.optim.Adam(net.parameters(), lr=lr)
     rng = torch.Generator().manual_seed(derive_seed(seed, "masks") % 2**63)
     net.train()
     for epoch in range(epochs):
         order = torch.from_numpy(generator(seed, "order", epoch).permutation(len(x)))
         for rows in order.split(128):
-            mask = torch.ones(len(rows), task.d)
+            rows = rows.to(device)
+            mask = torch.ones(len(rows), task.d, device=device)
             if masked:  # every share of shown units, from none to all
                 share = torch.rand(len(rows), 1, generator=rng)
-                mask = (torch.rand(len(rows), task.d, generator=rng) < share).float()
+                drawn = torch.rand(len(rows), task.d, generator=rng) < share
+                mask = drawn.float().to(device)
             loss = merlin_loss(net(x[rows], mask), y[rows]).mean()
             optimizer.zero_grad()
             loss.backward()
@@ -160,7 +167,8 @@ class EvalX:
         """Return the likeliest class; don't know is no class."""
         with torch.inference_mode():
             x = self.net.encoder.values(codes)
-            return self.net(x, torch.from_numpy(mask).float())[:, :-1].argmax(1).numpy()
+            shown = torch.from_numpy(mask).float().to(x.device)
+            return self.net(x, shown)[:, :-1].argmax(1).cpu().numpy()
 
 
 def eval_x(task: Task, arthur: str = "mlp", *, epochs: int = 20, seed: int = 0) -> EvalX:

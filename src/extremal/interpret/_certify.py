@@ -78,6 +78,8 @@ class CertifyConfig(DataConfig):
     """Features that one attack may look at."""
     chunk: int = 8
     """Reference rows for each audited row in the direct certificate."""
+    device: str = "cpu"
+    """Where the networks of a run answer, explain and are attacked."""
 
 
 @command(options=CertifyConfig, inputs=("run?",))
@@ -143,6 +145,7 @@ def certify(
         from ._trained import Trained, load_trained
 
         run = arthur if isinstance(arthur, Trained) else load_trained(Path(str(arthur)))
+        run = run.to(settings.device)
         if task is None:
             _refuse_data_options(settings)
             task = run.task

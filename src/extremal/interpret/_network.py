@@ -5,6 +5,7 @@ with mask 1, so hidden never looks like a value. A column's one-hot entries are 
 together. Shapes: B rows, d units, w = width of the values, J masks, C classes.
 """
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +14,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from extremal.training import network
+from extremal.training import chosen_device, network
 
 from ._attacks import Siege
 from ._task import Task
@@ -124,10 +125,18 @@ class NetArthur:
         with torch.inference_mode():
             for start in range(0, len(codes), 8192):
                 piece = slice(start, start + 8192)
-                shown = torch.from_numpy(np.ascontiguousarray(mask[piece])).float().to(self.device)
+                shown = torch.from_numpy(mask[piece].astype(np.float32)).to(self.device)
                 values = self.net.encoder.values(np.maximum(codes[piece], 0))
                 parts.append(self.net(values, shown).double().cpu().numpy())
         return np.concatenate(parts) if parts else np.zeros((0, self.task.classes + 1))
+
+    def to(self, device: str) -> "NetArthur":
+        """Return the same Arthur on a device, a copy where that is another one."""
+        place = chosen_device(device)
+        if place.type == self.device.type:
+            return self
+        attacker = None if self.attacker is None else copy.deepcopy(self.attacker).to(place)
+        return NetArthur(copy.deepcopy(self.net).to(place), self.task, self.k, attacker)
 
     @property
     def device(self) -> torch.device:

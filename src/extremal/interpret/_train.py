@@ -34,7 +34,7 @@ from extremal.lab import (
     seed_everything,
     to_plain,
 )
-from extremal.training import load_file, save_tensors
+from extremal.training import chosen_device, load_file, save_tensors
 
 from ._arthur import decided
 from ._baselines import gumbel_top_k
@@ -229,7 +229,7 @@ def _play(c: TrainConfig, task: Task, run: Run | None) -> Trained:
 def _game(c: TrainConfig, task: Task, run: Run | None) -> Trained:
     begun = time.perf_counter()
     seed_everything(derive_seed(c.seed, "networks"))
-    device = torch.device(c.device)
+    device = chosen_device(c.device)
     arthur = ArthurNet(task, c.arthur).to(device)
     learned = c.prover in LEARNED
     merlin = morgana = None

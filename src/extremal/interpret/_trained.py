@@ -1,7 +1,8 @@
 """What `train` returns and leaves in its run folder, and how it is read again."""
 
+import copy
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +54,14 @@ class Trained:
     seconds: float
     path: Path | None = None
 
+    def to(self, device: str) -> "Trained":
+        """Return the same game with its networks on a device; they are copied if they move."""
+        judge = self.arthur.to(device)
+        if judge is self.arthur:
+            return self
+        net = None if self.merlin.net is None else copy.deepcopy(self.merlin.net).to(device)
+        return replace(self, arthur=judge, merlin=MerlinNet(self.config, self.task, judge, net))
+
     def table(self) -> Table:
         """Return the last epoch, by class."""
         last = self.history[-1]
@@ -97,8 +106,10 @@ class MerlinNet:
     ) -> Bool[np.ndarray, "n d"]:
         """Return the masks; the same rows give the same masks."""
         c = self.config
+        device = self.arthur.device
         allowed = torch.zeros(self.task.d, dtype=torch.bool)
         allowed[torch.from_numpy(self.task.shown)] = True
+        allowed = allowed.to(device)
         draw = torch.Generator().manual_seed(derive_seed(c.seed, "merlin") % 2**63)
         if self.net is not None:
             return learned_masks(self.net, codes, labels, c.k, allowed, draw)
@@ -106,17 +117,18 @@ class MerlinNet:
         avoided = torch.zeros(self.task.d)
         for name in c.avoid:
             avoided[self.task.unit(name)] = c.avoid_weight
+        avoided = avoided.to(device)
         how = Relaxation(k=c.k, iterations=c.iterations, step=c.step, l1=c.l1, tv=c.tv)
         parts: list[np.ndarray] = []
         for start in range(0, len(codes), _BATCH):
             x = self.arthur.net.encoder.values(codes[start : start + _BATCH])
-            y = torch.from_numpy(np.ascontiguousarray(labels[start : start + _BATCH]))
+            y = torch.from_numpy(np.ascontiguousarray(labels[start : start + _BATCH])).to(device)
 
             def loss(at: Any, mask: Any, x: Any = x, y: Any = y) -> Any:
                 return merlin_loss(self.arthur.net(x[at], mask), y[at]) + mask @ avoided
 
             soft = solver(loss, len(x), allowed, how, draw, self.task.image)
-            parts.append(binarised(soft, c.k, allowed, draw).numpy())
+            parts.append(binarised(soft, c.k, allowed, draw).cpu().numpy())
         return np.concatenate(parts) if parts else np.zeros(codes.shape, bool)
 
 

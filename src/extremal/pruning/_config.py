@@ -116,6 +116,8 @@ class Config:
     """Keep channels innermost."""
     device: str | None = None
     """cpu, cuda or cuda:NUMBER."""
+    graph: bool | None = None
+    """CUDA only: record the forward and backward pass once and replay it."""
     threads: int | None = None
     """CPU threads; 1 makes resuming bit-identical."""
     checkpoint_every: int | None = None
@@ -227,8 +229,10 @@ class Config:
             if name != "seed" and getattr(self, name, None) is not None
         }
         settings: dict[str, Any] = {**known, **given, "seed": self.seed}
+        if self.graph is None and not settings["device"].startswith("cuda"):
+            settings["graph"] = False  # of a dense training on a GPU
         return LoopConfig(**settings)
 
     def without_places(self) -> "Config":
         """The same without what says only where things are computed."""
-        return dataclasses.replace(self, threads=None, checkpoint_every=None)
+        return dataclasses.replace(self, threads=None, checkpoint_every=None, graph=None)

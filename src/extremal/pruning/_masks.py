@@ -63,7 +63,7 @@ class Masks(Mapping[str, Tensor]):
     @property
     def pruned(self) -> int:
         """How many of them are pruned."""
-        return self.size - sum(int(mask.sum()) for mask in self.values())
+        return self.size - sum(self._counts())
 
     @property
     def sparsity(self) -> float:
@@ -73,9 +73,15 @@ class Masks(Mapping[str, Tensor]):
     def per_layer(self) -> tuple[LayerSparsity, ...]:
         """Each layer's counts, in parameter order."""
         return tuple(
-            LayerSparsity(name, tuple(m.shape), m.numel(), m.numel() - int(m.sum()))
-            for name, m in self.items()
+            LayerSparsity(name, tuple(m.shape), m.numel(), m.numel() - kept)
+            for (name, m), kept in zip(self.items(), self._counts(), strict=True)
         )
+
+    def _counts(self) -> list[int]:
+        """Weights kept in each layer; asked of a GPU once, not once a layer."""
+        if not self._kept:
+            return []
+        return torch.stack([mask.sum() for mask in self.values()]).tolist()
 
     def within(self, other: Mapping[str, Tensor]) -> bool:
         """Whether everything kept here is kept in `other` too (phases nest)."""
@@ -105,7 +111,8 @@ class MaskEnforcer:
 
     Fixed cost: three foreach products a step (gradient, weight, momentum) with the boolean masks.
     A float copy of the masks would be four times faster on CPU and cost as much memory as the
-    weights; at under 1 % of a step the memory matters more.
+    weights; at under 1 % of a step the memory matters more. On a GPU it is float: products of two
+    types are a launch a tensor, 60 for ResNet-20, and those of one type are one for all.
     """
 
     def __init__(self, model: nn.Module, masks: Masks, optimizer: torch.optim.Optimizer) -> None:
@@ -113,7 +120,9 @@ class MaskEnforcer:
         self._weights = [parameters[name] for name in masks]
         # In the weight's memory layout (channels_last): products then walk memory together.
         self._masks = [
-            torch.empty_like(parameters[name], dtype=torch.bool).copy_(mask)
+            torch.empty_like(
+                parameters[name], dtype=None if parameters[name].is_cuda else torch.bool
+            ).copy_(mask)
             for name, mask in masks.items()
         ]
         self._optimizer = optimizer

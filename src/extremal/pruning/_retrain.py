@@ -18,6 +18,8 @@ class KeepMasks(Hooks):
         inherit: The hook of the phase before, whose optimizer state goes on (None: fresh).
     """
 
+    values_only = True
+
     def __init__(self, masks: Masks, inherit: "KeepMasks | None" = None) -> None:
         self._masks = masks
         self._inherit = inherit

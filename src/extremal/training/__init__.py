@@ -4,6 +4,7 @@ from ._batches import DataBatches, steps_per_epoch
 from ._channels import ChannelGroup, Member, Slicer, channel_groups
 from ._checkpoint import weights_digest
 from ._data import Data, Normaliser, Split
+from ._ddp import chosen_device
 from ._errors import TrainingError
 from ._evaluate import Evaluation, calibration_error, evaluate, measured, scores
 from ._fit import Config, Fit, fit, load_run
@@ -38,6 +39,7 @@ __all__ = [
     "TrainingError",
     "calibration_error",
     "channel_groups",
+    "chosen_device",
     "count_macs",
     "evaluate",
     "fit",

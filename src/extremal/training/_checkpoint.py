@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 
 from ._data import raw_bytes
 from ._errors import TrainingError
-from ._tensors import load_file, save_tensors
+from ._tensors import load_file, on_cpu, save_tensors
 
 _VERSION = 1
 
@@ -67,7 +67,7 @@ def read_checkpoint(path: Path, job: Mapping[str, Any]) -> tuple[dict[str, Tenso
 def weights_digest(model: nn.Module) -> str:
     """SHA-256 of all weights and buffers with their names."""
     digest = hashlib.sha256()
-    for name, tensor in model.state_dict().items():
+    for name, tensor in on_cpu(model.state_dict()).items():
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(raw_bytes(tensor))
     return digest.hexdigest()

@@ -5,6 +5,7 @@ group-k-support ball over all of them, row by row, makes its vertices of whole s
 what training concentrates is what `compression` removes.
 """
 
+import copy
 from typing import Any
 
 from torch import nn
@@ -30,7 +31,7 @@ def coupled_sfw(model: nn.Module, loop: LoopConfig, shape: tuple[int, ...]) -> f
     parameters = dict(model.named_parameters())
     coupled: list[dict[str, Any]] = []
     taken: set[str] = set()
-    for group in channel_groups(model, shape):
+    for group in channel_groups(copy.deepcopy(model).cpu(), shape):
         names = [
             f"{m.layer}.weight"
             for m in group.filters()

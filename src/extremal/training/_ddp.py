@@ -63,7 +63,10 @@ def group(device: torch.device) -> Group:
 
 
 def chosen_device(name: str) -> torch.device:
-    """Return the device of this process.
+    """Return the torch device of this process: of `cuda`, the one that `torchrun` gave it.
+
+    Args:
+        name: cpu, cuda or cuda:NUMBER.
 
     Raises:
         ValueError: There is no such device here.

@@ -19,6 +19,7 @@ from ._data import Data, Normaliser, Split
 from ._modes import device_of, modes_kept
 
 BINS = 15
+_AT_ONCE = 1 << 28  # bytes of images that a GPU takes whole
 
 
 @dataclass(frozen=True)
@@ -86,11 +87,11 @@ def scores(
         # faulted in again: ResNet-20 on 2,000 images took 3.9 s by 100s and 7.5 s by 1000s.
         size = batch_size or (100 if place.type == "cpu" else 1000)
         for inputs, labels in _inputs(examples, data, size, place):
-            found.append(model(inputs.to(place)).float().cpu())
+            found.append(model(inputs.to(place)).float())
             truths.append(labels.cpu())
     if not truths:
         raise ValueError("evaluate: there is no example to measure; give at least one batch.")
-    return torch.cat(found), torch.cat(truths).long()
+    return torch.cat(found).cpu(), torch.cat(truths).long()
 
 
 def measured(scores: Float[Tensor, "n k"], labels: Int64[Tensor, " n"]) -> Evaluation:
@@ -173,6 +174,9 @@ def _inputs(
         )
     split = examples.test if isinstance(examples, Data) else examples
     normalise = Normaliser(source, device)
+    images = split.images
+    if images.nbytes <= _AT_ONCE:
+        images = images.to(device)  # a copy a batch would wait for the GPU each time
     for start in range(0, len(split), batch_size):
         rows = slice(start, start + batch_size)
-        yield normalise(split.images[rows].to(device)), split.labels[rows]
+        yield normalise(images[rows].to(device)), split.labels[rows]

@@ -261,7 +261,8 @@ def load_run(path: str | Path, *, data: Data | None = None) -> Fit:
     model.load_state_dict(
         load_tensors(run.path / "model.safetensors", sha256=result["model_sha256"])
     )
-    model.to(chosen_device(config.device))
+    if not config.device.startswith("cuda") or torch.cuda.is_available():
+        model.to(chosen_device(config.device))  # else a CPU opens what a GPU trained
     history = from_plain(History, run.read_json("history.json"))
     return Fit(
         model=model,
@@ -323,6 +324,7 @@ def _fit(config: Config, data: Data, out: Path | None, resume: bool, force: bool
     model = _network(config, data)
     if config.weights is not None:
         load_weights(model, config.weights)
+    model.to(device)  # before anything is made for its parameters
     _refuse_misfit(model, config, data)
     processes = group(device)
     run = None

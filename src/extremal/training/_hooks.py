@@ -1,6 +1,7 @@
 """Where a method takes part in the loop."""
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -13,6 +14,10 @@ class Hooks:
     `before_step`, forward, `penalty`, backward, `after_backward`, clipping, the optimizer,
     `after_step`.
     """
+
+    values_only: ClassVar[bool] = False
+    """Whether it changes nothing but the values of parameters, gradients and the optimizer's state.
+    A step that is recorded as a CUDA graph reads those anew; with other hooks it is refused."""
 
     def start(self, model: nn.Module, optimizer: Optimizer) -> None:
         """Take hold of the model, already on its device, and of the optimizer."""

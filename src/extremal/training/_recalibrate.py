@@ -125,7 +125,10 @@ def _batches(
         pieces = list(mixed.split(batch_size))
         if len(pieces) > 1 and len(pieces[-1]) == 1:  # one image may have no variance
             pieces[-2:] = [torch.cat(pieces[-2:])]
-        return (normalise(data.train.images[piece].to(device)) for piece in pieces)
+        if device.type == "cpu":
+            return (normalise(data.train.images[piece]) for piece in pieces)
+        images = data.train.images[torch.cat(pieces)].to(device)  # one copy: each would wait
+        return (normalise(part) for part in images.split([len(piece) for piece in pieces]))
     announced = steps_per_epoch(data)
     count = int(fraction * announced)
     if count < 1:

@@ -24,6 +24,8 @@ _FIRST, _EVERY = 20, 5
 class AdaptiveRate(Hooks):
     """Multiplies the learning rate by a factor that follows the losses of the epochs."""
 
+    values_only = True
+
     def __init__(self) -> None:
         """Start with the factor 1."""
         self._losses: list[float] = []

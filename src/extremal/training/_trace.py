@@ -115,7 +115,7 @@ def _map_padding(made: fx.GraphModule) -> None:
         )
         name = f"channel_map_{count}"
         count += 1
-        made.add_submodule(name, ChannelMap(source, channels))
+        made.add_submodule(name, ChannelMap(source.to(device_of(made)), channels))
         with made.graph.inserting_before(node):
             new = made.graph.call_module(name, (node.args[0],))
         new.meta = dict(node.meta)

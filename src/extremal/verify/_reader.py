@@ -26,6 +26,7 @@ KINDS: dict[tuple[str, int], str] = {
     ("coloring/configuration", 1): "_proved.coloring_configuration",
     ("coloring/polygons", 1): "_proved.coloring_polygons",
     ("flows/nash", 1): "_proved.flows_nash",
+    ("flows/nash-to", 1): "_proved.flows_nash_to",
     ("frankwolfe/optimum", 1): "_recomputed.frankwolfe_optimum",
     ("interpret/guarantee", 1): "_recomputed.interpret_guarantee",
     ("lab/measured", 1): "_recomputed.lab_measured",

@@ -27,6 +27,7 @@ class InTraining(Hooks):
         outcome: Whether the sparsity is an outcome of the method rather than set.
     """
 
+    values_only = True
     outcome = False
 
     def __init__(self, names: list[str], sparsity: float, select: Select) -> None:

@@ -19,7 +19,7 @@ CORRUPTED = 1000  # test images for corrupted accuracy, with compare
 # Where and how fast, not what: a run may be taken up with others of these.
 _PLACES = (
     "executor", "workers", "retries", "address", "node", "patience", "threads",
-    "checkpoint_every",
+    "checkpoint_every", "graph",
 )  # fmt: skip
 # What each node says itself, or what concerns whole runs.
 _OF_NODES = (

@@ -148,7 +148,7 @@ class Context:
 def shared_by_all(start: Start, config: SoupConfig) -> dict[str, Any]:
     """What every key depends on."""
     loop: dict[str, Any] = to_plain(start.loop)
-    for name in ("seed", "threads", "checkpoint_every"):
+    for name in ("seed", "threads", "checkpoint_every", "graph"):
         del loop[name]
     return {
         "options": config.of_nodes(),

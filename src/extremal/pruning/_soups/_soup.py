@@ -261,7 +261,7 @@ def _seconds_per_step(context: Context) -> float | None:
     start = context.start
     if not isinstance(start.train, Data):
         return None
-    steps = 3
+    steps = 40 if start.loop.graph else 3  # the first steps of recorded ones are slow
     size = min(len(start.train.train), steps * start.loop.batch_size)
     few = start.train.subset(size)
     model = copy.deepcopy(start.model)

@@ -223,6 +223,8 @@ def _prune(context: Context, node: Node) -> None:
 class _Late(Hooks):
     """Gives up when the quorum does without this member."""
 
+    values_only = True
+
     def __init__(self, context: Context, node: Node) -> None:
         self._context, self._node = context, node
         self._until = context.begun + context.config.patience

@@ -21,6 +21,8 @@ from ._weights import convolutions
 class ABFP(Hooks):
     """Balance the norms of filters; the share to prune must be known."""
 
+    values_only = True
+
     def __init__(self, strength: float, ratio: float) -> None:
         """Take the weight a and the share of filters that will go."""
         if not 0 < ratio < 1:

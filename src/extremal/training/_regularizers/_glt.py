@@ -16,6 +16,8 @@ from ._weights import convolutions
 class GLT(Hooks):
     """Shrink the filters of convolutions after each step."""
 
+    values_only = True
+
     def __init__(self, strength: float) -> None:
         """Take the weight a."""
         self.strength = strength

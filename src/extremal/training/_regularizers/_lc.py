@@ -21,6 +21,8 @@ from ._weights import matrices
 class LowRankLC(Hooks):
     """Draw every weight to a matrix of a rank that pays."""
 
+    values_only = True
+
     def __init__(
         self, price: float, *, every: int = 1, mu: float = 1e-3, growth: float = 1.25
     ) -> None:
@@ -67,9 +69,9 @@ class LowRankLC(Hooks):
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Take them back."""
         self.mu = state["mu"]
-        for name in self._weights:
-            self._companions[name] = state[f"companion.{name}"]
-            self._multipliers[name] = state[f"multiplier.{name}"]
+        for name, weight in self._weights.items():
+            self._companions[name] = state[f"companion.{name}"].to(weight.device)
+            self._multipliers[name] = state[f"multiplier.{name}"].to(weight.device)
 
     def _compressed(self, name: str) -> Tensor:
         weight = self._weights[name]

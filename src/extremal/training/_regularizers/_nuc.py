@@ -9,12 +9,15 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from extremal.training._hooks import Hooks
+from extremal.training._tensors import on_cpu
 
 from ._weights import matrices
 
 
 class NuclearLoss(Hooks):
     """Add a times the nuclear norms of all weights to the loss."""
+
+    values_only = True
 
     def __init__(self, strength: float) -> None:
         """Take the weight a."""
@@ -34,6 +37,8 @@ class NuclearLoss(Hooks):
 class NuclearProx(Hooks):
     """Lower the singular values of all weights after each step."""
 
+    values_only = True
+
     def __init__(self, strength: float) -> None:
         """Take the weight a."""
         self.strength = strength
@@ -45,10 +50,15 @@ class NuclearProx(Hooks):
     def after_step(self, step: int) -> None:
         """Make the proximal step."""
         del step
-        rate = float(self._optimizer.param_groups[0]["lr"])
+        amount = float(self._optimizer.param_groups[0]["lr"]) * self.strength
         with torch.no_grad():
-            for weight in self._weights:
-                lower_singular_values_(weight, rate * self.strength)
+            # Small decompositions crawl on a GPU: those of ResNet-20 took 951 ms on an H100 that
+            # others used too, and 21 ms on one core.
+            here = on_cpu({str(i): weight for i, weight in enumerate(self._weights)})
+            for weight, copy in zip(self._weights, here.values(), strict=True):
+                lowered = lower_singular_values_(copy, amount)
+                if weight.is_cuda:
+                    weight.copy_(lowered)
 
 
 def lower_singular_values_(weight: Tensor, amount: float) -> Tensor:

@@ -15,6 +15,8 @@ from ._weights import convolutions
 class SSL(Hooks):
     """Penalise the Euclidean norms of filters and of input channels of convolutions."""
 
+    values_only = True
+
     def __init__(self, filters: float, channels: float) -> None:
         """Take the two weights."""
         self.filters, self.channels = filters, channels
