@@ -17,6 +17,10 @@
 //   copies of one side. A region that reaches a copy from both sides is the root.
 // The hash of a tree depends on the sum of its subtrees' hashes, so their order does not matter.
 //
+// Cost at degree 7: a step is 110 instructions, 81 of them for the integer units, and a warp needs
+// 60 to 64 steps until its last lane is done. An H100 has 132 * 64 such units at 1.98 GHz, so steps
+// alone allow 3.3 10^9 vectors a second on cen; measured 3.0 10^9.
+//
 // This file is CUDA C++ and, with one thread of one block, plain C++: the tests run it on a CPU.
 // Constants are defined in front of it: W, TW, COPIES, ODD, REGIONS (the most
 // a curve can have), THREADS, BITS (of a sign vector's index), INPUTS (64-bit words a vector),

@@ -25,8 +25,8 @@ from ._glued import glued
 from ._triangulation import Triangulation
 
 ALL, OVALS, EVEN = 0, 1, 2
-_CHUNK = 8192  # source states an expansion
-_SHARDED = 50_000  # layers with more states are split into shards
+_CHUNK = 4096  # source states an expansion
+_SHARDED = 8_000  # layers with more states are split into shards
 _SHARD_BITS = 3
 _NONE = np.empty(0, np.int64)
 
