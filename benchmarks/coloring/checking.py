@@ -3,7 +3,8 @@
 Run:      python benchmarks/coloring/checking.py
 Expect:   at most 10 s with the compiled screen, at most 90 s with `extremal verify`, same verdict.
 Fairness: one core; the screen is compiled before the clock starts; verify includes reading the
-          file. A second file differs in one cell and must be rejected by both.
+          file. A second file differs in one cell and must be rejected by both. Where the machine is
+          busy with other work the wall time is longer than the time of the core, so both are given.
 """
 
 import time
@@ -12,7 +13,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
 import tyro
 
 from extremal import coloring, verify
@@ -38,33 +38,31 @@ def main(options: Options) -> None:
     large = small.refined(2048 // small.grid[0])
     cells = large.cells.copy()
     home = int(cells[0, 0])
-    far = np.argwhere(cells == (home + 1) % 5)[0]  # inside a patch of another colour
-    for x in np.argwhere(cells == (home + 1) % 5):
-        y = x + np.array([2048 // small.grid[0] // 2] * 2)
-        if (y < 2048).all() and cells[tuple(y)] == (home + 1) % 5:
-            far = y
-    cells[tuple(far)] = home
+    # A cell at a forbidden offset from a cell of colour `home` takes that colour, too.
+    offset = coloring.forbidden(large.exact_steps, problem.spans(home))[0]
+    cells[tuple(offset % 2048)] = home
     forged = Colouring(large.lattice, cells, 6)
     coloring.screen(small, problem)
     for name, colouring in (("valid", large), ("one cell changed", forged)):
-        begun = time.perf_counter()
+        begun, cpu = time.perf_counter(), time.process_time()
         conflict = coloring.screen(colouring, problem)
-        screened = time.perf_counter() - begun
+        screened, screen_cpu = time.perf_counter() - begun, time.process_time() - cpu
         with TemporaryDirectory() as folder:
             path = write_certificate(Path(folder) / "c.json", parts_of(colouring, problem))
-            begun = time.perf_counter()
+            begun, cpu = time.perf_counter(), time.process_time()
             verdict = verify.file(path)
-            verified = time.perf_counter() - begun
-        if (conflict is None) != verdict.accepted:
-            raise AssertionError("the two checks disagree")
+            verified, verify_cpu = time.perf_counter() - begun, time.process_time() - cpu
+        if (conflict is None) != verdict.accepted or verdict.accepted != (name == "valid"):
+            raise AssertionError("the two checks disagree, or accept what is broken")
         append_record(
             options.out,
             question="How long does it take to check 2048 x 2048 cells in six colours?",
             configuration={"grid": 2048, "colours": 6, "file": name},
             seed=options.seed,
-            samples={"screen": screened, "verify": verified, "accepted": verdict.accepted},
+            samples={"screen": screened, "verify": verified, "accepted": verdict.accepted,
+                     "screen_cpu": screen_cpu, "verify_cpu": verify_cpu},
             wall_seconds=screened + verified,
-        )
+        )  # fmt: skip
         print(name, screened, verified, verdict.accepted, flush=True)
 
 
@@ -72,9 +70,10 @@ def table(records: list[dict[str, Any]]) -> Table:
     """Return a row a file, from its last record."""
     last = {r["configuration"]["file"]: r for r in records}
     return Table(
-        ["file", "screen, s", "verify, s", "verdict of both"],
+        ["file", "screen, s", "of the core, s", "verify, s", "of the core, s", "both say"],
         [
-            [name, round(r["samples"]["screen"], 2), round(r["samples"]["verify"], 1),
+            [name, round(r["samples"]["screen"], 2), round(r["samples"]["screen_cpu"], 2),
+             round(r["samples"]["verify"], 1), round(r["samples"]["verify_cpu"], 1),
              "valid" if r["samples"]["accepted"] else "invalid"]
             for name, r in last.items()
         ],

@@ -1,7 +1,8 @@
 """On a real small Llama: which masks, updates and repairs lose least?
 
 Run:      python benchmarks/llm/babyllama.py --model FOLDER (with samples.txt in it); with
-          --minutes N it stops after about so long, and the next call does what is not recorded yet
+          --minutes N it stops after about so long, and the next call does what is not recorded yet;
+          with --shards N --shard I several processes share the work, each with an --out of its own
 Expect:   least squares below SparseGPT on its own mask; after repair full <= mask_lora < norms only
           < none; sparse_to_dense the best target of a reconstruction.
 Fairness: one model; the first 80 % of its samples calibrate and retrain, the last 20 % evaluate;
@@ -62,6 +63,12 @@ class Options:
     """Of a retraining, of 8 windows each."""
     minutes: float | None = None
     """Start no further job after so long."""
+    shards: int = 1
+    """Processes that share the jobs."""
+    shard: int = 0
+    """Which of them this is."""
+    known: tuple[Path, ...] = ()
+    """Further files of records; what they hold is not done again."""
     windows: int = 0
     """Evaluate on so many windows of the last 20 %; 0 takes all of them."""
     work: Path = Path("runs/babyllama")
@@ -301,12 +308,14 @@ def main() -> None:
         print(f"{options.model} is not there; give --model FOLDER. Nothing is measured.")
         return
     bench = Bench(options)
-    done = read_records(options.out) if options.out.exists() else []
+    files = [f for f in (options.out, *options.known) if f.exists()]
+    done = [r for file in files for r in read_records(file)]
     known = [(r["configuration"], r["seed"]) for r in done if r["status"] == "done"]
     if (bench.configuration(bench.dense()), 0) not in known:
         begun = time.perf_counter()
         bench.record(bench.dense(), bench.losses(options.model), time.perf_counter() - begun)
     jobs = [j for j in jobs_of(options) if (bench.configuration(j), j.seed) not in known]
+    jobs = jobs[options.shard :: options.shards]
     begun = time.perf_counter()
     for i, job in enumerate(jobs):
         if options.minutes is not None and time.perf_counter() - begun > 60 * options.minutes:
@@ -314,8 +323,10 @@ def main() -> None:
         bench.run(job)
         print(f"{i + 1}/{len(jobs)}: {job.part} {job.pattern} {job.method} {job.seed}", flush=True)
     shutil.rmtree(options.work, ignore_errors=True)
-    for one in table(read_records(options.out)):
-        print(one.as_text(), end="\n\n")
+    files = [f for f in (*options.known, options.out) if f.exists()]
+    if options.shards == 1:
+        for one in table([r for file in files for r in read_records(file)]):
+            print(one.as_text(), end="\n\n")
 
 
 if __name__ == "__main__":

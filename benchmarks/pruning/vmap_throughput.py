@@ -3,12 +3,15 @@
 Run:      python benchmarks/pruning/vmap_throughput.py --device cpu
           python benchmarks/pruning/vmap_throughput.py --device cuda
 Expect:   on a GPU at least 2x for nets as small as ResNet-20/56, whose steps are bound by kernel
-          launches; on one CPU thread, where arithmetic is the bound, about 1x or below.
+          launches; on one CPU thread, where arithmetic is the bound, about 1x or below. Steps can
+          also be recorded as CUDA graphs, on both sides; then the members' small kernels compete
+          for the same GPU, and the gain is what one member leaves idle.
 Fairness: the same steps, batches, masks and optimizer; one after another in one process; each
           repeated, the least time of each kept; the first, which warms up, is left out.
 """
 
 import copy
+import dataclasses
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +35,7 @@ class Options:
     steps: int = 4
     repeats: int = 3
     device: str = "cpu"
+    precision: str = "float32"
     threads: int = 1
     out: Path = HERE / "results" / "vmap_throughput.jsonl"
 
@@ -42,13 +46,17 @@ def main() -> None:
     for name in options.models:
         samples = _measure(options, name)
         plain = {k: v for k, v in to_plain(options).items() if k not in ("out", "models")}
+        if options.device != "cpu":
+            import torch
+
+            plain["gpu"] = torch.cuda.get_device_name()
         append_record(
             options.out,
             question=QUESTION,
             configuration={**plain, "model": name},
             seed=0,
             samples=samples,
-            wall_seconds=sum(samples["separate"]) + sum(samples["stacked"]),
+            wall_seconds=sum(sum(seconds) for seconds in samples.values()),
         )
         print(name, samples, flush=True)
 
@@ -71,11 +79,19 @@ def _measure(options: Options, name: str) -> dict[str, list[float]]:
     masks = pruning.select(pruning.prunable_weights(start), 0.9, "uniform")
     masks.write_zeros(start)
     loops = [
-        training.LoopConfig(batch_size=options.batch_size, seed=j, device=options.device)
+        training.LoopConfig(
+            batch_size=options.batch_size,
+            seed=j,
+            device=options.device,
+            precision=options.precision,
+        )
         for j in range(options.members)
     ]
     lr = [0.01] * options.steps
     found: dict[str, list[float]] = {"separate": [], "stacked": []}
+    recorded = options.device != "cpu"
+    if recorded:
+        found |= {"separate, recorded": [], "stacked, recorded": [], "branches, recorded": []}
 
     def timed(work: Any) -> float:
         if options.device.startswith("cuda"):
@@ -87,40 +103,85 @@ def _measure(options: Options, name: str) -> dict[str, list[float]]:
         return time.perf_counter() - began
 
     for repeat in range(options.repeats + 1):
-        apart = [copy.deepcopy(start) for _ in loops]
-        together = [copy.deepcopy(start) for _ in loops]
+        for name in found:
+            models = [copy.deepcopy(start) for _ in loops]
+            record = "recorded" in name
+            fields = {f.name for f in dataclasses.fields(training.LoopConfig)}
+            use = [
+                dataclasses.replace(each, graph=record) if "graph" in fields else each
+                for each in loops
+            ]
 
-        def separate(models: list[Any] = apart) -> None:
-            for model, loop in zip(models, loops, strict=True):
-                training.train(model, data, epochs=1, lr=lr, loop=loop, hooks=[KeepMasks(masks)])
+            def separate(models: list[Any] = models, use: list[Any] = use) -> None:
+                for model, loop in zip(models, use, strict=True):
+                    training.train(
+                        model, data, epochs=1, lr=lr, loop=loop, hooks=[KeepMasks(masks)]
+                    )
 
-        def stacked(models: list[Any] = together) -> None:
-            pruning.train_stacked(
-                models, data, epochs=1, lr=[lr] * len(loops), loops=loops, masks=masks
-            )
+            how = {"stacked": "", "stacked, recorded": "vmap"}.get(name, "streams")
 
-        pair = timed(separate), timed(stacked)
-        if repeat:
-            found["separate"].append(pair[0])
-            found["stacked"].append(pair[1])
+            def stacked(models: list[Any] = models, how: Any = how) -> None:
+                pruning.train_stacked(
+                    models, data, epochs=1, lr=[lr] * len(loops), loops=loops, masks=masks,
+                    graph=how,
+                )  # fmt: skip
+
+            seconds = timed(separate if name.startswith("separate") else stacked)
+            if repeat:
+                found[name].append(seconds)
     return found
 
 
-def table(records: list[dict[str, Any]]) -> Table:
-    """Images a second over all members, and the ratio."""
+def table(records: list[dict[str, Any]]) -> list[Table]:
+    """Images a second over all members, and the ratio; the last record of each case."""
+    last = {
+        tuple(
+            r["configuration"].get(k, "float32")
+            for k in ("model", "device", "batch_size", "precision")
+        ): r
+        for r in records
+    }
     rows: list[list[str | float | int | None]] = []
-    for record in records:
+    recorded: list[list[str | float | int | None]] = []
+    for record in last.values():
         c, samples = record["configuration"], record["samples"]
         images = c["members"] * c["batch_size"] * c["steps"]
-        one, two = min(samples["separate"]), min(samples["stacked"])
+        rate = {name: images / min(seconds) for name, seconds in samples.items()}
+        head = [c["model"], c.get("gpu", c["device"]), c.get("precision", "float32")]
+        head += [c["members"], c["batch_size"]]
         rows.append(
             [
-                c["model"], c["device"], c["members"], c["batch_size"],
-                round(images / one, 1), round(images / two, 1), round(one / two, 2),
+                *head, round(rate["separate"], 1), round(rate["stacked"], 1),
+                round(rate["stacked"] / rate["separate"], 2),
             ]
         )  # fmt: skip
-    head = ["network", "device", "members", "batch", "separate img/s", "stacked img/s", "ratio"]
-    return Table(head, rows, "4 members; least of the repeats")
+        if "stacked, recorded" in rate:
+            one, two, three = (
+                rate[f"{name}, recorded"] for name in ("separate", "stacked", "branches")
+            )
+            best = max(two, three)
+            recorded.append(
+                [
+                    *head, *(round(r, 1) for r in (one, two, three)), round(best / one, 2),
+                    round(best / rate["separate"], 2),
+                ]
+            )  # fmt: skip
+    head = ["network", "device", "precision", "members", "batch"]
+    found = [
+        Table(
+            [*head, "separate img/s", "stacked img/s", "ratio"], rows,
+            "Members trained apart and stacked; least of the repeats",
+        )
+    ]  # fmt: skip
+    if recorded:
+        names = ["separate img/s", "stacked img/s", "side by side img/s"]
+        found.append(
+            Table(
+                [*head, *names, "best to separate", "best to unrecorded separate"], recorded,
+                "The same with steps recorded as CUDA graphs; recording counts",
+            )
+        )  # fmt: skip
+    return found
 
 
 if __name__ == "__main__":

@@ -39,6 +39,8 @@ class Options:
         "strip-fan-10", *RANDOM, "honeycomb-8",
     )  # fmt: skip
     repeats: int = 7
+    threads: tuple[int, ...] = (1, 2)
+    """1 alone where only one core is free."""
     vectors: int = 1 << 17
     alone: str = ""
     """Set by the script: measure this one's memory in a fresh process."""
@@ -66,10 +68,10 @@ def peak_bytes(name: str) -> int:
 def measure(name: str, options: Options) -> dict[str, Any]:
     """Return the samples of one triangulation."""
     t = tcurves.named(name)
-    seconds: dict[str, list[float]] = {"1": [], "2": []}
+    seconds: dict[str, list[float]] = {str(threads): [] for threads in options.threads}
     repeats = options.repeats if t.degree < 8 else 3
     for _ in range(repeats):
-        for threads in (1, 2):
+        for threads in options.threads:
             begun = time.perf_counter()
             found = tcurves.census(t, threads=threads)
             seconds[str(threads)].append(time.perf_counter() - begun)
@@ -102,7 +104,7 @@ def main(options: Options) -> None:
             samples=samples,
             wall_seconds=time.perf_counter() - begun,
         )
-        print(name, min(samples["seconds"]["1"]), min(samples["seconds"]["2"]))
+        print(name, {k: min(v) for k, v in samples["seconds"].items()}, flush=True)
 
 
 def table(records: list[dict[str, Any]]) -> list[Table]:
@@ -110,11 +112,11 @@ def table(records: list[dict[str, Any]]) -> list[Table]:
     last = {r["configuration"]["name"]: r["samples"] for r in records}
     rows: list[list[Any]] = []
     for name, s in last.items():
-        one, two = s["seconds"]["1"], s["seconds"]["2"]
+        one, two = s["seconds"]["1"], s["seconds"].get("2")
         brute = int(s["total"]) / s["brute_rate"]
         rows.append([
             name, f"2^{int(s['total']).bit_length() - 1}", s["schemes"], s["states"],
-            1000 * min(one), 1000 * statistics.median(one), 1000 * min(two),
+            1000 * min(one), 1000 * statistics.median(one), 1000 * min(two) if two else "",
             f"{brute:.2g}", f"{brute / min(one):.1g}", s["peak_bytes"] / 2**20,
         ])  # fmt: skip
     eights = [min(last[n]["seconds"]["1"]) for n in RANDOM if n in last]

@@ -199,20 +199,20 @@ def test_networks_in_a_stack_are_independent_and_halved():
 )
 def test_the_loss_of_a_uniform_network(problem, value):
     torch = pytest.importorskip("torch")
-    from extremal.coloring._network import _Stack
+    from extremal.coloring._network import Stack
 
-    stack = _Stack(torch, problem, coloring.TrainConfig(anchors=32), 0, None)
+    stack = Stack(torch, problem, coloring.TrainConfig(anchors=32), 0, None)
     stack.layers[-1] = tuple(torch.zeros_like(p) for p in stack.layers[-1])
     assert stack.losses().item() == pytest.approx(value, abs=1e-6)
 
 
 def test_the_loss_with_a_free_colour_in_the_reference_form():
     torch = pytest.importorskip("torch")
-    from extremal.coloring._network import _Stack
+    from extremal.coloring._network import Stack
 
     k, price = 5, 0.03
     config = coloring.TrainConfig(anchors=32, free_price=price)
-    stack = _Stack(torch, Problem.plane(k, free_color=True), config, 0, None)
+    stack = Stack(torch, Problem.plane(k, free_color=True), config, 0, None)
     stack.layers[-1] = tuple(torch.zeros_like(p) for p in stack.layers[-1])
     expected = k / (k + 1) ** 2 + 2 * price / (k + 1)
     assert stack.losses().item() == pytest.approx(expected, abs=1e-6)
@@ -319,3 +319,29 @@ def test_the_shell(seven, tmp_path, capsys):
         error = capsys.readouterr().err
         assert text in error
         assert error.count("\n") == 1
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_rounds_on_a_ray_cluster_are_those_of_one_process(ray_cluster):
+    from extremal.coloring._rounds import FindConfig, Job, round_of
+    from extremal.lab import executor
+
+    settings = FindConfig(grid=24, starts=2, tries=1, iterations=2000)
+    jobs = [Job(Problem.plane(7).as_json(), settings, k, 1e6) for k in range(2)]
+    with executor("ray", workers=2) as pool:
+        there = pool.map(round_of, jobs)
+    for here, other in zip(map(round_of, jobs), there, strict=True):
+        assert "colouring" in here
+        assert other == here
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_search_on_a_ray_cluster(tmp_path, ray_cluster):
+    found = coloring.find(
+        Problem.plane(7), budget="120s", grid=24, seed=0, executor="ray", workers=2,
+        out=tmp_path / "run",
+    )  # fmt: skip
+    assert found.status == "valid"
+    assert verify.file(found.certificate).accepted

@@ -44,9 +44,22 @@ def test_refuses_cpus_and_models_that_are_not_2_4():
 
 
 @pytest.mark.gpu
-def test_torchs_kernels_compute_the_same():
+@pytest.mark.parametrize("graphs", [False, True])
+def test_torchs_kernels_compute_the_same(monkeypatch, graphs):
+    times = iter([1.0, 0.5])  # the sparse form stays, whatever is measured
+    measure = _kernels._median_in_graphs if graphs else _kernels._median
+    measured = []
+
+    def timed(*given):
+        measured.append(measure(*given))
+        return next(times)
+
+    monkeypatch.setattr(_kernels, measure.__name__, timed)
     model = network().half().cuda()
     x = torch.randn(256, 64, device="cuda").half()
-    wanted = model(x)
-    llm.use_2_4(model, 256)
-    torch.testing.assert_close(model(x), wanted, rtol=1e-2, atol=1e-2)  # half precision
+    with torch.no_grad():
+        wanted = model(x)
+        (one,) = llm.use_2_4(model, 256, graphs=graphs)
+        assert one.used
+        assert all(t > 0 for t in measured)
+        torch.testing.assert_close(model(x), wanted, rtol=1e-2, atol=1e-2)  # half precision

@@ -1,5 +1,6 @@
 """The streaming run: what it writes, that it is what a plain program gives, kills, refusals."""
 
+import hashlib
 import json
 import shutil
 import signal
@@ -17,7 +18,7 @@ from extremal.llm import LLMError
 from extremal.llm._bits import unpack_bits
 from extremal.llm._criteria import score, select
 from extremal.llm._experts import take_apart
-from extremal.llm._folder import ModelFolder, tensor_sha256
+from extremal.llm._folder import ModelFolder
 from extremal.llm._pattern import Pattern
 from extremal.llm._skeleton import Skeleton, find_blocks
 from extremal.llm._text import draw_windows, tokenizer_of
@@ -349,7 +350,10 @@ def test_the_parent_table_holds_the_dense_weights(tiny, tmp_path):
     prune(tiny, tmp_path / "out", criterion="magnitude")
     parent = json.loads((tmp_path / "out" / "run" / "parent.json").read_text())["tensors"]
     for name, value in tensors(tiny).items():
-        assert parent[name]["sha256"] == tensor_sha256(value)
+        assert (
+            parent[name]["sha256"]
+            == hashlib.sha256(value.contiguous().numpy().tobytes()).hexdigest()
+        )
 
 
 def test_memory_holds_one_block_and_what_is_outside_is_dropped(tiny, tmp_path):
@@ -384,9 +388,9 @@ def attempt(left):
     _stream.crash_point = kill
     llm.prune(sys.argv[1], out=sys.argv[2], calibration=sys.argv[3], samples=12, window=16,
               micro_batch=4, criterion="wanda", update="ls", repair="reconstruct", epochs=1,
-              resume=os.path.exists(sys.argv[2]), threads=1)
+              resume=os.path.exists(sys.argv[2]), activations=sys.argv[4], threads=1)
 
-for left in map(int, sys.argv[4:]):
+for left in map(int, sys.argv[5:]):
     child = os.fork()
     if child == 0:
         attempt(left)
@@ -395,20 +399,46 @@ for left in map(int, sys.argv[4:]):
 """
 
 
-def test_a_run_killed_at_every_block_resumes_to_the_same_bytes(tiny, tmp_path, text):
+# Points: captured, then written / before journal / after journal of each of three blocks. Each
+# start repeats "captured"; a kill at point 4 leaves one more block finished.
+EVERY = (1, 2, 3, 4, 2, 3, 4, 2, 3, 4)
+
+
+@pytest.mark.parametrize(
+    ("activations", "points"),
+    [("file", EVERY), ("device", (3, 4, 4, 2)), ("lost", (4, 4))],
+    ids=["file", "device", "files-lost"],
+)
+def test_a_run_killed_at_every_block_resumes_to_the_same_bytes(
+    tiny, tmp_path, text, activations, points
+):
+    where = "file" if activations == "lost" else activations
+
     def go(out, *points):
-        words = [sys.executable, "-c", KILLER, str(tiny), str(out), text, *map(str, points)]
+        words = [sys.executable, "-c", KILLER, str(tiny), str(out), text, where]
+        words += map(str, points)
         found = subprocess.run(words, capture_output=True, text=True, check=False)
         assert found.returncode == 0, found.stderr[-2000:]
         return [int(line) for line in found.stdout.split()]
 
     assert go(tmp_path / "whole", 0) == [0]
-    # Points: captured, then written / before journal / after journal of each of three blocks. Each
-    # start repeats "captured"; a kill at point 4 leaves one more block finished.
-    points = (1, 2, 3, 4, 2, 3, 4, 2, 3, 4)
-    assert go(tmp_path / "killed", *points, 0) == [-signal.SIGKILL] * len(points) + [0]
+    assert go(tmp_path / "killed", *points) == [-signal.SIGKILL] * len(points)
+    if activations == "lost":
+        shutil.rmtree(tmp_path / "killed" / "run" / "activations")
+    assert go(tmp_path / "killed", 0) == [0]
     assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
     assert verify.file(tmp_path / "killed").accepted
+
+
+@pytest.mark.parametrize("granularity", ["block", "attn_mlp", "2"])
+def test_where_activations_lie_changes_nothing(tiny, tmp_path, text, granularity):
+    for where in ("file", "device"):
+        prune(
+            tiny, tmp_path / where, text, activations=where, repair="reconstruct", epochs=1,
+            granularity=granularity,
+        )  # fmt: skip
+    assert contents(tmp_path / "file") == contents(tmp_path / "device")
+    assert not list((tmp_path / "device" / "run").glob("activations/*"))
 
 
 def test_resume_refuses_another_configuration_text_or_model(tiny, tmp_path, text):

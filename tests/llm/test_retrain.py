@@ -78,6 +78,34 @@ def test_training_lowers_the_loss_and_distillation_runs(pruned, tiny, tmp_path, 
     assert sum(taught.losses[-5:]) < sum(taught.losses[:5])
 
 
+@pytest.mark.parametrize("train", [("norm",), ("mask_lora",)])
+def test_checkpointing_runs_blocks_again_and_changes_nothing(pruned, tmp_path, text, train):
+    from extremal.llm import _retrain
+    from extremal.llm._load import open_sparse
+    from extremal.llm._skeleton import find_blocks
+
+    gradients, calls = [], []
+    for again in (False, True):
+        settings = llm.RetrainConfig(
+            train=train, text=text, steps=1, window=16, checkpointing=again
+        )
+        ready = _retrain.prepare(open_sparse(pruned), settings, Path(text).read_text())
+        session = _retrain._Session(ready.network, ready.sparse, settings, None)
+        seen = []
+        block = find_blocks(ready.network)[1][0]
+        # Inside the block, for a checkpoint runs its forward and not its hooks.
+        block.get_submodule("input_layernorm").register_forward_pre_hook(
+            lambda *_, seen=seen: seen.append(0)
+        )
+        session.loss(ready.ids).backward()
+        calls.append(len(seen))
+        gradients.append({n: p.grad for n, p in session.trainer.parameters.items()})
+        session.finish()
+        assert "forward" not in block.__dict__
+    assert calls == [1, 2]
+    assert all(torch.equal(g, gradients[1][n]) for n, g in gradients[0].items())
+
+
 def test_a_folder_of_zeros_from_elsewhere_is_retrained(pruned, tmp_path, text):
     plain = tmp_path / "plain"
     shutil.copytree(pruned, plain)

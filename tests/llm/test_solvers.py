@@ -17,7 +17,7 @@ from extremal.llm._errors import LLMError
 from extremal.llm._least_squares import layer_error, least_squares, masked_cg
 from extremal.llm._owl import outlier_share, owl_sparsities
 from extremal.llm._pattern import Pattern
-from extremal.llm._sparsegpt import sweep, upper_factor
+from extremal.llm._sparsegpt import factor_of, sweep
 from extremal.llm._statistics import InputStatistics
 
 HALF, TWO_OF_FOUR = Pattern.parse("0.5"), Pattern.parse("2:4")
@@ -61,7 +61,7 @@ def test_input_norms_of_two_sequences():
 
 
 def test_the_factor_of_the_inverse():
-    upper, used = upper_factor(H, 0.0)
+    upper, used = factor_of(H, 0.0)
     close(upper.diagonal().square(), [4 / 5, 3 / 4, 2 / 3, 1 / 2])
     assert used == 0
     scores = W.square() / upper.diagonal().square()

@@ -1,5 +1,6 @@
 """What must hold of every polynomial: verdicts under symmetries, repair, schedules, exactness."""
 
+import itertools
 from fractions import Fraction
 
 import numpy as np
@@ -9,6 +10,8 @@ from hypothesis import strategies as st
 from scipy.optimize import linprog
 
 from extremal import sos
+from extremal.sos._interior import _Kernel, _SmallKernel
+from extremal.sos._problem import gram_problem
 
 REFUTED = {"CERTIFIED_NOT_SOS", "NEGATIVE"}
 small = st.integers(-3, 3)
@@ -259,3 +262,27 @@ def test_a_solver_that_panics_never_becomes_a_verdict(monkeypatch):
         result = sos.certify(text)
         assert result.verdict.name == "UNKNOWN"
         assert any("Panic" in note for note in result.notes)
+
+
+@pytest.mark.parametrize("with_span", [False, True])
+@pytest.mark.parametrize("with_face", [False, True])
+def test_both_forms_of_the_coordinates_compute_the_same(with_face, with_span):
+    """Matrices written out for small problems, against gathers of single entries."""
+    p = sos.parse("(x^2+x*y-2*y^2+z)^2+(x-3*z+1)^2+(y^2+z^2)^2+x^2*y^2+5")
+    blocks = [np.array([m for m in itertools.product(range(3), repeat=3) if sum(m) <= 2])]
+    problem = gram_problem(p, blocks)
+    rng = np.random.default_rng(0)
+    n, k = problem.size, problem.freedom
+    face = np.linalg.qr(rng.normal(size=(n, n - 3)))[0] if with_face else None
+    span = rng.normal(size=(k, 5)) if with_span else None
+    origin = rng.normal(size=k)
+    one, two = (form(problem, face, origin, span) for form in (_Kernel, _SmallKernel))
+    assert one.dimension == two.dimension
+    y = rng.normal(size=one.dimension + 1)
+    for _ in range(3):
+        root = rng.normal(size=(2, two.n, two.n))
+        x, z = root @ root.transpose(0, 2, 1)
+        np.testing.assert_allclose(two.slack(y), one.slack(y), atol=1e-10)
+        np.testing.assert_allclose(two.along(y), one.along(y), atol=1e-10)
+        np.testing.assert_allclose(two.apply(x), one.apply(x), atol=1e-8)
+        np.testing.assert_allclose(two.schur(x, z), one.schur(x, z), atol=1e-7)

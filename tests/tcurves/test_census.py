@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from extremal import tcurves
 from extremal.tcurves import parse
 from extremal.tcurves._census import CensusConfig, normalised, run_sweep
-from extremal.tcurves._scheme import scheme_of
+from extremal.tcurves._gauge import _reflected
+from extremal.tcurves._glued import glued
+from extremal.tcurves._scheme import regions_of, scheme_of
 
 # Section 7-B; counts over 2^(n-3) normalised sign vectors.
 WHOLE = {
@@ -150,6 +152,41 @@ def test_layers_that_are_sharded_agree_whatever_the_threads():
     assert sum(e.count for e in one.entries) == 2**42
 
 
+@pytest.mark.parametrize("name", ["honeycomb-6", "bat", "cen", "strip-fan-8", "random-6-1"])
+def test_points_that_take_over_the_fixed_signs_change_no_count(name):
+    """With the same signs prescribed as the census fixes by itself, nothing takes over."""
+    t = tcurves.named(name)
+    plain = tcurves.census(t, fixed_signs={0: 1, 1: 1, t.degree + 1: 1}, threads=1)
+    found = tcurves.census(t, threads=1)
+    assert {e.scheme: e.count for e in found.entries} == {e.scheme: e.count for e in plain.entries}
+    assert 2 * found.states < plain.states
+    ovals = tcurves.count_ovals(t, {0: 1, 1: 1, t.degree + 1: 1})
+    assert ovals == tcurves.count_ovals(t)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(2, 6), st.integers(0, 10**6), st.integers(0, 10**6))
+def test_a_change_of_signs_leads_to_the_reflected_state(d, seed, f):
+    """What `_gauge` says of the copies: labels move with the reflection, parities as told."""
+    t = tcurves.random_triangulation(d, seed, steps=30)
+    complex_ = glued(t)
+    a, b, c = f & 1, f >> 1 & 1, f >> 2 & 1
+    image, turn = _reflected(t)[b, c]
+    signs = np.random.default_rng(seed).integers(0, 2, t.n)
+    i, j = np.array(t.points).T
+    changed = signs ^ ((a + b * i + c * j) % 2)
+    regions, root, _ = regions_of(complex_, signs.tolist())
+    after, new_root, _ = regions_of(complex_, changed.tolist())
+    names = dict(zip((regions[u] for u in image), after, strict=True))
+    assert [names[regions[u]] for u in image] == after
+    assert len(set(names.values())) == len(names)
+    assert names[root] == new_root
+    edges = {(u, v, twist) for u, v, twist, _ in complex_.edges.tolist()}
+    for u, v, twist in list(edges):
+        x, y = sorted((int(image[u]), int(image[v])))
+        assert (x, y, twist ^ int(turn[u]) ^ int(turn[v])) in edges
+
+
 def test_prescribed_signs():
     t = tcurves.named("bat")
     word = "1?0?" * 7
@@ -247,7 +284,7 @@ def test_what_cannot_fit_is_refused_before_it_begins():
 
 def test_what_comes_to_need_more_stops():
     with pytest.raises(tcurves.MemoryLimitError, match="has come to need"):
-        run_sweep(tcurves.named("honeycomb-7"), None, CensusConfig(memory=0.005, threads=1), 1)
+        run_sweep(tcurves.named("honeycomb-7"), None, CensusConfig(memory=0.001, threads=1), 1)
 
 
 @pytest.mark.parametrize(

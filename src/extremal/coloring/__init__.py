@@ -10,10 +10,12 @@ from ._baselines import (
     independent_set,
     isbell,
     lattice_colourings,
+    second_six_colouring,
     soifer,
     stripe_count,
     stripes,
 )
+from ._batch import SoftBatch, batched_starts, refine_many, relax_many
 from ._certify import Certified, CertifyConfig, certify
 from ._colouring import Colouring
 from ._errors import ColoringError
@@ -25,13 +27,15 @@ from ._offsets import forbidden
 from ._periods import Period, lattices, periods
 from ._plot import PlotConfig, Plotted, plot
 from ._polygon_colouring import PolygonColouring
-from ._polygon_nlp import Tiles, optimise, second_six_colouring, tiles_of
+from ._polygon_nlp import optimise, optimise_finely
 from ._problem import Problem, Rule
 from ._rates import Spectrum, pair_rate, point_rate, sampled_conflicts, spectrum
 from ._screen import Conflict, conflict_pairs, pair_counts, screen
-from ._search import Candidate, finish, fold, go_finer, soften, spectral_starts
+from ._search import Candidate, finish, fold, go_finer, random_start, soften, spectral_starts
+from ._smooth import smooth
 from ._spectral import Soft, Spectral, refine_lattice, relax
 from ._tabu import fill, tabu
+from ._tiles import Tiles, tiles_of
 from ._trace import trace
 from ._verbs import (
     FormaliseConfig,
@@ -67,10 +71,12 @@ __all__ = [
     "Result",
     "Rule",
     "Soft",
+    "SoftBatch",
     "Spectral",
     "Spectrum",
     "Tiles",
     "TrainConfig",
+    "batched_starts",
     "certify",
     "conflict_pairs",
     "coulson",
@@ -93,19 +99,24 @@ __all__ = [
     "lattices",
     "lean_data",
     "optimise",
+    "optimise_finely",
     "pair_counts",
     "pair_rate",
     "periods",
     "plot",
     "point_rate",
+    "random_start",
     "recolour",
     "refine",
     "refine_lattice",
+    "refine_many",
     "relax",
+    "relax_many",
     "repair",
     "sampled_conflicts",
     "screen",
     "second_six_colouring",
+    "smooth",
     "soften",
     "soifer",
     "spectral_starts",

@@ -346,3 +346,36 @@ def independent_set(
         raise ColoringError("the solver found nothing within its time; give more seconds.")
     cells = np.array([not v for v in found.values], np.uint8).reshape(n, n)
     return Colouring(lattice, cells, 1, free=True), found.optimal
+
+
+def second_six_colouring() -> PolygonColouring:
+    """Return a start near the second six-colouring: its topology with plausible numbers.
+
+    Blue hexagons, red rhombi and pentagons, heptagons in four colours, mirror symmetric in both
+    axes (arXiv 2404.05509 shows it; the numbers here are ours and break rules a little). The red
+    colour is number 5.
+    """
+    a, b = 2.0, 2 * 3**0.5
+    p, q, r, s, t, e, f, g = 0.5, 0.187, 0.463, 0.19, 0.19, 0.16, 0.70, 0.82
+
+    def exact(points: list[tuple[float, float]]) -> Vertices:
+        return tuple(
+            (Fraction(round(x * 10**6), 10**6), Fraction(round(y * 10**6), 10**6))
+            for x, y in points
+        )
+
+    seven = [(p, 0.0), (q, r), (e, f), (a / 2 - e, b / 2 - f), (a / 2, b / 2 - g), (a / 2, t),
+             (a / 2 - s, 0.0)]  # fmt: skip
+    five = [(-q, r), (q, r), (e, f), (0.0, g), (-e, f)]
+    tiles = [
+        (0, exact([(p, 0.0), (q, r), (-q, r), (-p, 0.0), (-q, -r), (q, -r)])),
+        (5, exact([(a / 2 + s, 0.0), (a / 2, t), (a / 2 - s, 0.0), (a / 2, -t)])),
+        (5, exact(five)),
+        (5, exact([(x, -y) for x, y in reversed(five)])),
+        (1, exact(list(reversed(seven)))),
+        (2, exact([(-x, y) for x, y in seven])),
+        (3, exact([(-x, -y) for x, y in reversed(seven)])),
+        (4, exact([(x, -y) for x, y in seven])),
+    ]
+    half = exact([(a / 2, b / 2)])[0]
+    return PolygonColouring(((2 * half[0], Fraction(0)), half), tuple(tiles), 6)

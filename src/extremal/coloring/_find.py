@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from math import inf
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,7 +22,6 @@ from extremal.lab import (
     Table,
     Text,
     command,
-    derive_seed,
     executor,
     progress,
     resolve,
@@ -34,69 +34,17 @@ from extremal.lab import (
 
 from ._certify import parts_of, read, read_problem
 from ._colouring import Colouring
+from ._device import torch_on
 from ._errors import ColoringError
-from ._network import TrainConfig
 from ._plot import picture
 from ._polygon_colouring import PolygonColouring
 from ._problem import Problem
 from ._rates import Spectrum, pair_rate, spectrum
+from ._rounds import FindConfig, Job, grid_of, plain_of, round_of
 from ._screen import conflict_pairs
-from ._search import Candidate, finish, go_finer, network_starts, settle, soften, spectral_starts
+from ._search import Candidate, go_finer
 
 KIND = "coloring/find"
-
-
-@dataclass(frozen=True)
-class FindConfig:
-    """What is asked, and how it is searched."""
-
-    type: tuple[str, ...] = ()
-    """One distance a colour that it avoids, such as 1 1 1 1 1 0.5 or "sqrt(1/5)"; "0.4..0.5" is
-    the whole interval. Instead of a problem file."""
-    colors: int = 0
-    """So many colours that all avoid distance 1. Instead of a problem file."""
-    triangle: tuple[str, ...] = ()
-    """Sides a and b of triangles 1, a, b, for --colors. Instead of a problem file."""
-    free: bool = False
-    """Allow a free colour and make its density small."""
-    dim: int = 2
-    """Of space, for --type and --colors."""
-    budget: str = "10m"
-    """Time for everything, such as 90s, 10m or 2h."""
-    seed: int = 0
-    """Of every start."""
-    grid: int = 0
-    """Cells along each axis; 0 means 48 in the plane and 16 in space."""
-    finest: int = 0
-    """With a free colour: the finest grid to go to; 0 means 4 times the grid."""
-    method: Literal["spectral", "network"] = "spectral"
-    """How first patterns are found."""
-    start: str = ""
-    """A colouring file or run to continue from, for a neighbouring problem."""
-    starts: int = 24
-    """Random starts of a round (spectral)."""
-    tries: int = 3
-    """How many of the best starts of a round are finished."""
-    preset: Literal["", "reference"] = ""
-    """"reference": the published training settings (network)."""
-    steps: int = 0
-    """Training steps; 0 means those of the preset (network)."""
-    networks: int = 1
-    """Trained at once, with halving (network)."""
-    factor: float = 0.0
-    """Scale of the first layer; 0 means that of the preset (network)."""
-    rate: float = 0.0
-    """Learning rate; 0 means that of the preset (network)."""
-    device: str = "cpu"
-    """Where networks are trained."""
-    free_price: float = 0.05
-    """What free space costs, against the rate of conflicting pairs."""
-    iterations: int = 60_000
-    """Of the repair of one colouring."""
-    executor: Literal["serial", "processes", "ray"] = "serial"
-    """Where rounds run."""
-    workers: int = 0
-    """Rounds at a time; 0 means one a core."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,15 +140,20 @@ def find(
 
     Raises:
         ValueError: An option makes no sense.
-        ColoringError: The cells are too large for a rule, or no problem was given.
+        ColoringError: The cells are too large for a rule, no problem was given, or the device is
+            not there.
 
     Cost: the budget; less where a valid colouring ends the search.
     """
     settings = resolve(FindConfig, config, options)
     asked = problem_of(problem, settings)
     budget = seconds_of(settings.budget)
-    if min(settings.starts, settings.tries, settings.iterations) < 1 or settings.workers < 0:
-        raise ValueError("starts, tries and iterations are counts of at least 1.")
+    if min(settings.tries, settings.iterations) < 1:
+        raise ValueError("tries and iterations are counts of at least 1.")
+    if min(settings.starts, settings.keep, settings.workers) < 0:
+        raise ValueError("starts, keep and workers are 0 or more.")
+    if settings.period != (0.0, 0.0) and not 0 < settings.period[0] <= settings.period[1] < inf:
+        raise ValueError(f"period is two volumes, 0 < least <= largest, got {settings.period}.")
     if settings.grid < 0 or settings.grid == 1:
         raise ValueError(f"grid is a number of cells of at least 2, or 0, got {settings.grid}.")
     if asked.parameters:
@@ -210,6 +163,8 @@ def find(
         )
     if any(r.norm != 2.0 for r in asked.rules):
         raise ValueError("find is for the Euclidean norm; other norms can be trained only.")
+    if settings.device != "cpu":
+        torch_on(settings.device)  # refused here, before a run folder is made
     search = _Search(asked, settings, budget, show)
     if out is None:
         return search.go(None)
@@ -242,16 +197,6 @@ def problem_of(problem: "Problem | str | Path | None", settings: FindConfig) -> 
         distances = [tuple(t.split("..")) if ".." in t else t for t in settings.type]
         return Problem.type(*distances, dim=settings.dim, free_color=settings.free)
     return Problem.plane(settings.colors, settings.dim, settings.free)
-
-
-@dataclass(frozen=True, eq=False)
-class _Job:
-    """One round, as plain values."""
-
-    problem: dict[str, Any]
-    settings: FindConfig
-    number: int
-    seconds: float
 
 
 @dataclass
@@ -290,11 +235,11 @@ class _Search:
         ):
             while not self._done() and time.monotonic() < rough:
                 jobs = [
-                    _Job(self.problem.as_json(), self.settings, self.rounds + k,
+                    Job(self.problem.as_json(), self.settings, self.rounds + k,
                          rough - time.monotonic())
                     for k in range(runner.workers)
                 ]  # fmt: skip
-                for plain in runner.map(_round, jobs):
+                for plain in runner.map(round_of, jobs):
                     self.rounds += 1
                     self._take(run, plain, passed())
                 bar.advance(max(0, int(passed()) - bar.count), self._words())
@@ -304,8 +249,9 @@ class _Search:
             candidate = go_finer(
                 self.best.colouring, self.problem, 2, seed=self.settings.seed,
                 free_price=self.settings.free_price, iterations=self.settings.iterations,
+                device=self.settings.device,
             )  # fmt: skip
-            self._take(run, _plain(candidate), passed(), finer=True)
+            self._take(run, plain_of(candidate), passed(), finer=True)
             if self.best.colouring.grid[0] == grid:
                 break
         if self.best is None:
@@ -323,7 +269,7 @@ class _Search:
         return self.best is not None and self.best.residue == 0 and not self.problem.free_color
 
     def _finer(self) -> bool:
-        finest = self.settings.finest or 4 * _grid(self.settings, self.problem)
+        finest = self.settings.finest or 4 * grid_of(self.settings, self.problem)
         return self.best is not None and 2 * self.best.colouring.grid[0] <= finest
 
     def _words(self) -> str:
@@ -346,6 +292,8 @@ class _Search:
             candidate = Candidate(
                 Colouring.from_json(plain["colouring"]), plain["residue"], plain["loss"]
             )
+            if run is not None and not finer:
+                self._keep(run, candidate, plain["colouring"])
             better = self.best is None or candidate.key() < self.best.key() or finer
             if better:
                 self.best = candidate
@@ -357,72 +305,17 @@ class _Search:
         if run is not None:
             run.log(**line)
 
-
-def _grid(settings: FindConfig, problem: Problem) -> int:
-    return settings.grid or (48 if problem.dim == 2 else 16)
-
-
-def _plain(candidate: Candidate) -> dict[str, Any]:
-    return {
-        "colouring": candidate.colouring.as_json(),
-        "residue": candidate.residue,
-        "free": float(candidate.colouring.free_density),
-        "grid": candidate.colouring.grid[0],
-        "loss": min(candidate.loss, 1e300),
-    }
-
-
-def _round(job: _Job) -> dict[str, Any]:
-    """One round; a module-level function, because it runs in other processes too."""
-    problem = Problem.from_json(job.problem)
-    settings, deadline = job.settings, time.monotonic() + job.seconds
-    grid = _grid(settings, problem)
-    seed = derive_seed(settings.seed, "round", job.number)
-    if settings.start and job.number == 0:
-        before = read(settings.start)
-        if not isinstance(before, Colouring) or before.palette != problem.palette:
-            raise ColoringError(f"{settings.start} has not the cells or colours of the problem.")
-        starts = [(0.0, soften(before, 3.0, 2.0))]
-    elif problem.configurations and not problem.classes():
-        from ._stripes import pattern_starts
-
-        return _plain(pattern_starts(problem, seed, grid, deadline))
-    elif settings.method == "network":
-        try:
-            starts = network_starts(problem, training(settings), seed, deadline, grid)
-        except ColoringError as error:
-            return {"note": str(error)}
-    else:
-        starts = spectral_starts(problem, seed, 0, settings.starts, deadline)
-    best: Candidate | None = None
-    note = ""
-    for _, soft in starts[: settings.tries]:
-        try:
-            candidate = finish(
-                soft, problem, grid, seed=seed, iterations=settings.iterations,
-                free_price=settings.free_price,
-            )  # fmt: skip
-        except ColoringError as error:
-            note = str(error)
-            continue
-        if best is None or candidate.key() < best.key():
-            best = candidate
-        if (best.residue == 0 and not problem.free_color) or time.monotonic() > deadline:
-            break
-    return {"note": note} if best is None else _plain(best)
-
-
-def training(settings: FindConfig) -> TrainConfig:
-    """Return how networks are trained under the options of `find`."""
-    base = TrainConfig.reference() if settings.preset == "reference" else TrainConfig()
-    given = {
-        "steps": settings.steps or base.steps,
-        "factor": settings.factor or base.factor,
-        "rate": settings.rate or base.rate,
-        "networks": settings.networks,
-        "device": settings.device,
-    }
-    return replace(base, **given)
+    def _keep(self, run: Run, candidate: Candidate, plain: dict[str, Any]) -> None:
+        """Keep the best colourings of single rounds as files whose names sort by worth."""
+        if not self.settings.keep:
+            return
+        folder = run.path / "candidates"
+        folder.mkdir(exist_ok=True)
+        free = round(10**6 * float(candidate.colouring.free_density))
+        name = f"{candidate.residue:07d}-{free:06d}-{self.rounds:05d}.json"
+        run.write_json(f"candidates/{name}", plain)
+        for worse in sorted(folder.iterdir())[self.settings.keep :]:
+            worse.unlink()
 
 
 def save(run: Run, found: "Found", history: list[dict[str, Any]]) -> "Found":
@@ -478,4 +371,4 @@ def describe(problem: Problem) -> str:
     return " ".join(lines)
 
 
-__all__ = ["FindConfig", "Found", "find", "settle"]
+__all__ = ["FindConfig", "Found", "find"]

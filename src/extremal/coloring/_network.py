@@ -6,6 +6,10 @@ Differs from it: every anchor has its own rotation of the directions; anchors ar
 low-discrepancy sequence; colours that avoid the same distance share their partners; the factor of
 the first layer is 10, because 30 leaves short runs rough (measured: 0.05 % of pairs in conflict
 against 2-7 % after 2,500 steps).
+
+On a GPU a step of a small stack is some 150 kernels of a few microseconds each, so that starting
+them would take longer than running them. Therefore the whole step, samples and optimizer included,
+is recorded once as a CUDA graph for each size of the stack and then replayed.
 """
 
 import itertools
@@ -17,14 +21,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float
 
-from extremal.lab import derive_seed, require
+from extremal.lab import derive_seed
 
+from ._device import torch_on
 from ._errors import ColoringError
 from ._problem import Problem
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+WARM = 3  # steps of a new stack before its graph is recorded: the libraries set themselves up
 _HALVINGS = (0.1, 0.3)  # of the steps; the worse half of the stack ends there
 _GOLDEN = (0.7548776662466927, 0.5698402909980532, 0.8191725133961645)
 
@@ -131,19 +137,18 @@ def train(
 
     Raises:
         MissingExtra: torch is not installed.
-        ColoringError: The loss became NaN.
+        ColoringError: The loss became NaN, or the device is not there.
 
     Cost: (1 + rules * directions) * anchors points a step and network; about 65 s on one core for
     the defaults.
     """
-    torch: Any = require("torch", "coloring")
-    stack = _Stack(torch, problem, config, seed, start)
+    torch = torch_on(config.device)
+    stack = Stack(torch, problem, config, seed, start)
     history: list[Any] = []
     halve = {int(f * config.steps) for f in _HALVINGS} if config.networks > 1 else set[int]()
     tail = max(1, config.steps // 10)
     for step in range(config.steps):
-        losses = stack.step(step)
-        history.append(losses.detach())
+        history.append(stack.step(step))
         if step in halve and step:
             recent = torch.stack(history[-max(1, step // 10) :]).mean(0)
             keep = torch.argsort(recent)[: max(1, (len(recent) + 1) // 2)]
@@ -162,7 +167,7 @@ def train(
     return [stack.network(i, recent[i]) for i in order]
 
 
-class _Stack:
+class Stack:
     """S networks, their optimizer and their samples."""
 
     def __init__(
@@ -187,13 +192,32 @@ class _Stack:
                     weight[k] *= config.factor
             self.layers.append((weight.to(config.device), bias.to(config.device)))
         self.draw = torch.Generator(device=config.device).manual_seed(derive_seed(seed, "samples"))
+        self.on_gpu = torch.device(config.device).type == "cuda"
         self._optimizer()
+        # Constants go to the device once: a copy cannot be part of a graph.
+        n, put = problem.dim, {"device": config.device}
+        self.golden = torch.tensor(_GOLDEN[:n], **put)
+        self.places = torch.arange(config.anchors, **put)[:, None]
+        self.fan = torch.arange(config.directions, **put) / config.directions
+        self.mirror = torch.diag(torch.tensor([1.0] * (n - 1) + [-1.0], **put))
         self.rules = _grouped(problem)
+        self.bound = [torch.tensor(w, **put) if not r.points else None for r, w in self.rules]
+        self.points = {
+            id(r): torch.tensor([[float(x) for x in q] for q in r.points], **put)
+            for r in problem.rules
+            if r.points
+        }
 
     def _optimizer(self) -> None:
         flat = [p.requires_grad_() for pair in self.layers for p in pair]
         # `fused` does the whole update in one kernel; per-entry state keeps networks independent.
-        self.adam = self.torch.optim.Adam(flat, lr=self.config.rate, fused=True)
+        # A graph reads the rate from where it was when recorded, so it is a tensor there.
+        self.rate: Any = self.config.rate
+        if self.on_gpu:
+            self.rate = self.torch.tensor(self.config.rate, device=self.config.device)
+        self.adam = self.torch.optim.Adam(flat, lr=self.rate, fused=True, capturable=self.on_gpu)
+        self.graph: Any = None
+        self.warm = 0
 
     def keep(self, which: Any) -> None:
         """Go on with some of the networks; their moments are kept."""
@@ -222,13 +246,37 @@ class _Stack:
             if number < warm
             else (config.steps - number) / (config.steps - warm)
         )
-        for group in self.adam.param_groups:
-            group["lr"] = config.rate * scale
+        if not self.on_gpu:
+            for group in self.adam.param_groups:
+                group["lr"] = config.rate * scale
+            return self._whole()
+        self.rate.fill_(config.rate * scale)
+        if self.warm < WARM:
+            self.warm += 1
+            side = self.torch.cuda.Stream()
+            side.wait_stream(self.torch.cuda.current_stream())
+            with self.torch.cuda.stream(side):
+                losses = self._whole()
+            self.torch.cuda.current_stream().wait_stream(side)
+            return losses
+        if self.graph is None:
+            self.graph = self.torch.cuda.CUDAGraph()
+            self.graph.register_generator_state(self.draw)
+            self.adam.zero_grad(set_to_none=True)
+            with self.torch.cuda.graph(self.graph):
+                self.recorded = self._whole()
+            # The capture sets the generator on a stream of its own; on a busy GPU that may still be
+            # waiting when the first replay sets it, too (met once: that step drew other samples).
+            self.torch.cuda.synchronize()
+        self.graph.replay()
+        return self.recorded.clone()
+
+    def _whole(self) -> "Tensor":
         losses = self.losses()
         self.adam.zero_grad(set_to_none=True)
         losses.sum().backward()
         self.adam.step()
-        return losses
+        return losses.detach()
 
     def losses(self) -> "Tensor":
         torch, problem, config = self.torch, self.problem, self.config
@@ -236,9 +284,7 @@ class _Stack:
         stack = self.layers[0][0].shape[0]
         device = config.device
         shift = torch.rand(1, n, generator=self.draw, device=device)
-        index = torch.arange(anchors, device=device)[:, None]
-        golden = torch.tensor(_GOLDEN[:n], device=device)
-        x = ((index * golden + shift) % 1.0 * 2 - 1) * config.box  # (A, n)
+        x = ((self.places * self.golden + shift) % 1.0 * 2 - 1) * config.box  # (A, n)
         values: dict[str, Any] = {}
         for rule in problem.rules:
             if rule.parameter is not None:
@@ -251,16 +297,22 @@ class _Stack:
         points = torch.cat([x, *(p.reshape(-1, n) for p in partners)])
         if values:
             own = torch.cat([v[:, 0] for v in values.values()], 1)
-            spread = [own, *(own.repeat_interleave(p.shape[1] * p.shape[2], 0) for p in partners)]
+            spread = [
+                own,
+                *(
+                    own[:, None].expand(-1, p.shape[1] * p.shape[2], -1).flatten(0, 1)
+                    for p in partners
+                ),
+            ]
             points = torch.cat([points, torch.cat(spread)], 1)
         p = self.forward(points.expand(stack, -1, -1))
         home, p = p[:, :anchors], p[:, anchors:]
         total = torch.zeros(stack, device=device)
-        for (_, patterns), part in zip(self.rules, partners, strict=True):
+        for (_, patterns), bound, part in zip(self.rules, self.bound, partners, strict=True):
             size = part.shape[1] * part.shape[2] * anchors
             other = p[:, :size].reshape(stack, anchors, many, part.shape[2], -1)
             p = p[:, size:]
-            conflict = _conflict(home, other, patterns)  # (S, A, J)
+            conflict = _conflict(home, other, patterns if bound is None else bound)  # (S, A, J)
             if config.sharpness > 0:
                 weight = torch.softmax(config.sharpness * conflict, -1)
                 total = total + (weight * conflict).sum(-1).mean(-1)
@@ -277,15 +329,13 @@ class _Stack:
         torch, config, n = self.torch, self.config, self.problem.dim
         anchors, many, device = config.anchors, config.directions, config.device
         if rule.points:
-            q = torch.tensor([[float(x) for x in p] for p in rule.points], device=device)
+            q = self.points[id(rule)]
             if rule.motions == "translations":
                 return q.expand(anchors, many, -1, -1)
             turn = self._rotations(anchors * many).reshape(anchors, many, n, n)
             if rule.motions == "rigid":
                 flip = torch.rand(anchors, many, 1, 1, generator=self.draw, device=device) < 0.5
-                mirror = torch.eye(n, device=device)
-                mirror[n - 1, n - 1] = -1
-                turn = torch.where(flip, turn @ mirror, turn)
+                turn = torch.where(flip, turn @ self.mirror, turn)
             return torch.einsum("ajnk,mk->ajmn", turn, q)
         unit = self._directions(anchors, many, rule.norm)
         if rule.parameter is not None:
@@ -302,7 +352,7 @@ class _Stack:
         torch, n, device = self.torch, self.problem.dim, self.config.device
         if norm == 2.0 and n == 2:  # equal angles, turned at random for every anchor
             start = torch.rand(anchors, 1, generator=self.draw, device=device)
-            angle = 2 * math.pi * (start + torch.arange(many, device=device) / many)
+            angle = 2 * math.pi * (start + self.fan)
             return torch.stack([torch.cos(angle), torch.sin(angle)], -1)
         if norm == 2.0:
             v = torch.randn(anchors, many, n, generator=self.draw, device=device)
@@ -353,8 +403,9 @@ def _grouped(problem: Problem) -> list[tuple[Any, Any]]:
 
 def _conflict(home: Any, other: Any, what: Any) -> Any:
     """Probability of a forbidden pattern at each partner: (S, A, J)."""
-    if isinstance(what, list):  # a pair of one colour
-        return (home[:, :, None, what] * other[:, :, :, 0, what]).sum(-1)
+    if hasattr(what, "device"):  # a pair of one of these colours
+        mine = home.index_select(-1, what)[:, :, None]
+        return (mine * other[:, :, :, 0].index_select(-1, what)).sum(-1)
     total = 0.0
     for pattern in what:
         product = home[:, :, None, pattern[0]]

@@ -8,99 +8,26 @@ For every two tiles of one colour within reach, and every distance set of the co
 things must hold: all corners of the two are nearer than the set (largest distance), or every corner
 is farther from every side than the set (least distance). Which one is decided anew in every round.
 A round is one linear program: distances are replaced by their tangents within a trust region, which
-shrinks where that was too bold. (SLSQP took a minute a round on 150 variables.)
+shrinks where that was too bold. (SLSQP took a minute a round on 150 variables.) Tiles stay simple,
+because the triangles they are cut into keep their orientation.
 """
 
+import math
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float
 
-from ._colouring import determinant
 from ._errors import ColoringError
-from ._polygon_colouring import PolygonColouring, Vertices, gap_of, shifts_near
+from ._polygon_colouring import gap_of, shifts_near
 from ._problem import Problem
+from ._tiles import Corner, Tiles
+from ._triangles import Triangle, areas, halved, longest_side, loosened, shortest_sides, triangles
 
-Corner = tuple[int, int, int]
 Objective = Literal["feasible", "min_free", "max_interval"]
 _CLOSE = 0.12  # inequalities with more room than this are left out of a round
-
-
-@dataclass(frozen=True, eq=False)
-class Tiles:
-    """The topology of a tiling with the present place of its vertices.
-
-    Attributes:
-        lattice: Two rows.
-        vertices: One row each.
-        corners: Of each tile, counterclockwise.
-        colors: Of each tile.
-    """
-
-    lattice: Float[np.ndarray, "2 2"]
-    vertices: Float[np.ndarray, "_ 2"]
-    corners: tuple[tuple[Corner, ...], ...]
-    colors: tuple[int, ...]
-
-    def polygons(self) -> list[tuple[int, Float[np.ndarray, "_ 2"]]]:
-        """Return the tiles in floats."""
-        return [(c, self.place(k)) for c, k in zip(self.colors, self.corners, strict=True)]
-
-    def place(self, corners: tuple[Corner, ...]) -> Float[np.ndarray, "_ 2"]:
-        """Return where corners are."""
-        found = [
-            self.vertices[k] + i * self.lattice[0] + j * self.lattice[1] for k, i, j in corners
-        ]
-        return np.array(found)
-
-    def exact(self, colors: int, free: bool, denominator: int = 10**10) -> PolygonColouring:
-        """Return the tiles with vertices rounded to rationals; they still fit together."""
-
-        def near(x: Any) -> Fraction:
-            return Fraction(round(float(x) * denominator), denominator)
-
-        lattice = tuple(tuple(near(x) for x in row) for row in self.lattice)
-        places = [tuple(near(x) for x in v) for v in self.vertices]
-        tiles: list[tuple[int, Vertices]] = []
-        for c, corners in zip(self.colors, self.corners, strict=True):
-            tiles.append(
-                (
-                    c,
-                    tuple(
-                        (
-                            places[k][0] + i * lattice[0][0] + j * lattice[1][0],
-                            places[k][1] + i * lattice[0][1] + j * lattice[1][1],
-                        )
-                        for k, i, j in corners
-                    ),
-                )
-            )
-        return PolygonColouring(lattice, tuple(tiles), colors, free)
-
-
-def tiles_of(colouring: PolygonColouring) -> Tiles:
-    """Return the topology of exact tiles: corners equal modulo the lattice share a vertex."""
-    (a, b), (c, d) = colouring.lattice
-    det = determinant(colouring.lattice)
-    numbers: dict[tuple[Fraction, Fraction], int] = {}
-    places: list[tuple[float, float]] = []
-    corners: list[tuple[Corner, ...]] = []
-    for _, polygon in colouring.tiles:
-        own: list[Corner] = []
-        for x, y in polygon:
-            s, t = (x * d - y * c) / det, (a * y - b * x) / det
-            i, j = s.__floor__(), t.__floor__()
-            key = (s - i, t - j)
-            if key not in numbers:
-                numbers[key] = len(places)
-                places.append((float(x - i * a - j * c), float(y - i * b - j * d)))
-            own.append((numbers[key], i, j))
-        corners.append(tuple(own))
-    return Tiles(
-        colouring.basis, np.array(places), tuple(corners), tuple(c for c, _ in colouring.tiles)
-    )
+_MOVES = 8.0  # or than this many times what a variable may move: such a step cannot break them
 
 
 @dataclass(frozen=True)
@@ -139,26 +66,78 @@ def optimise(
     Returns:
         The tiles, and the worst violation (at most 0 if all inequalities hold with the margin).
 
+    Raises:
+        ColoringError: A tile of the start crosses itself.
+
     Cost: one linear program a round, 20 to 200 ms for 150 variables.
     """
     if objective == "max_interval" and widen is None:
         raise ValueError("max_interval needs the colour whose gaps are widened.")
     goal = _Goal(problem, margin, objective, widen)
+    tiles, cut = loosened(tiles)
     merit = goal.merit(tiles)
+    taken = 0
     for _ in range(rounds):
-        trial = _step(tiles, goal, trust)
-        after = goal.merit(trial)
+        trial = _step(tiles, goal, trust, cut)
+        upright = bool((areas(trial, cut) > 0).all())
+        after = goal.merit(trial) if upright else np.inf
         if after < merit - 1e-12:
             gain = merit - after
             tiles, merit = trial, after
             trust = min(0.1, 1.5 * trust)
+            taken += 1
+            if taken % 4 == 0:
+                cut = _again(tiles, cut)
             if gain < 1e-9:
                 break
         else:
             trust /= 3
+            cut = _again(tiles, cut)
             if trust < 1e-8:
                 break
-    return tiles, goal.violation(tiles)
+    return _restored(tiles, goal)
+
+
+def _again(tiles: Tiles, cut: list[Triangle]) -> list[Triangle]:
+    """Cut anew, so that no thin triangle holds a vertex for long; the old cut is upright too."""
+    again, simple = triangles(tiles)
+    return again if simple else cut
+
+
+def optimise_finely(
+    tiles: Tiles, problem: Problem, longest: float, **options: Any
+) -> tuple[Tiles, float]:
+    """Optimise, halve the longest sides, and again, until no side is longer than `longest`.
+
+    Args:
+        tiles: The start.
+        problem: Pair rules only.
+        longest: Of a side; 0 keeps the vertices. A round side loses less space with short pieces.
+        **options: As of `optimise`.
+    """
+    tiles, worst = optimise(tiles, problem, **options)
+    while longest > 0 and (side := longest_side(tiles)) > longest:
+        tiles = halved(tiles, max(longest, side / 2))
+        options["trust"] = 0.01  # the halves begin near their best places
+        tiles, worst = optimise(tiles, problem, **options)
+    return tiles, worst
+
+
+def _restored(tiles: Tiles, goal: "_Goal") -> tuple[Tiles, float]:
+    """End inside what is allowed: steps that only lower the violation converge quadratically."""
+    worst = goal.violation(tiles)
+    for _ in range(8):
+        if worst <= 0:
+            break
+        cut, simple = triangles(tiles)
+        if not simple:
+            break
+        trial = _step(tiles, goal, 50 * worst, cut, restore=True)
+        after = goal.violation(trial)
+        if after >= worst or not (areas(trial, cut) > 0).all():
+            break
+        tiles, worst = trial, after
+    return tiles, worst
 
 
 @dataclass(frozen=True)
@@ -184,8 +163,7 @@ class _Goal:
     def values(self, tiles: Tiles) -> tuple[float, float]:
         """The worst violation, and the least slack among what the objective widens."""
         worst, slack = -np.inf, np.inf
-        for p, q, spans in _pairs(tiles, self):
-            pp, qq = tiles.place(p), tiles.place(q)
+        for p, q, pp, qq, spans in _pairs(tiles, self):
             largest = float(np.sqrt(((pp[:, None] - qq[None]) ** 2).sum(-1)).max())
             least = 0.0
             if p != q:
@@ -198,26 +176,31 @@ class _Goal:
         return worst, slack
 
 
-def _step(tiles: Tiles, goal: _Goal, trust: float) -> Tiles:
+def _step(
+    tiles: Tiles, goal: _Goal, trust: float, cut: list[Triangle], restore: bool = False
+) -> Tiles:
     """Move within the trust region to the optimum of the linearised program."""
     import scipy.optimize
     import scipy.sparse
 
     m = len(tiles.vertices)
-    bounds = _bounds(tiles, goal)
+    bounds = _bounds(tiles, goal, min(_CLOSE, _MOVES * trust + 1e-4))
     size = 2 * m + 6  # vertices, lattice, slack of the objective, violation
     rows: list[int] = []
     columns: list[int] = []
     entries: list[float] = []
-    right = np.zeros(len(bounds))
+    right = np.zeros(len(bounds) + len(cut))
     places = tiles.vertices
+    at: list[list[float]] = places.tolist()
+    (ax, ay), (bx, by) = tiles.lattice.tolist()
     for number, bound in enumerate(bounds):
-        d = np.zeros(2)
+        dx = dy = 0.0  # plain floats: arrays of two entries cost ten times as much here
         for (k, i, j), weight in bound.terms:
-            d += weight * (places[k] + i * tiles.lattice[0] + j * tiles.lattice[1])
-        length = float(np.linalg.norm(d))
+            dx += weight * (at[k][0] + i * ax + j * bx)
+            dy += weight * (at[k][1] + i * ay + j * by)
+        length = math.hypot(dx, dy)
         sign = 1.0 if bound.below else -1.0
-        unit = sign * d / max(length, 1e-12)
+        unit = (sign * dx / max(length, 1e-12), sign * dy / max(length, 1e-12))
         # sign * (|d| + unit . change) + slack - violation <= sign * limit
         for (k, i, j), weight in bound.terms:
             for axis in range(2):
@@ -225,7 +208,7 @@ def _step(tiles: Tiles, goal: _Goal, trust: float) -> Tiles:
                     if factor:
                         rows.append(number)
                         columns.append(column + axis)
-                        entries.append(float(unit[axis]) * weight * factor)
+                        entries.append(unit[axis] * weight * factor)
         if bound.slack:
             rows.append(number)
             columns.append(size - 2)
@@ -234,28 +217,73 @@ def _step(tiles: Tiles, goal: _Goal, trust: float) -> Tiles:
         columns.append(size - 1)
         entries.append(-1.0)
         right[number] = sign * (bound.limit - length)
+    reach = _upright(tiles, cut, len(bounds), rows, columns, entries, right)
     cost = np.zeros(size)
     cost[-1] = 20.0
-    if goal.objective == "min_free":
+    if restore:
+        pass  # the violation alone; a little below 0, so that rounding does not bring it back
+    elif goal.objective == "min_free":
         cost[: size - 2] = _covered(tiles, goal.problem.colors)[1][: size - 2]
     else:
         cost[-2] = -1.0
-    box = [(-trust, trust)] * (size - 2)
+    # The distance to a side that turns by an angle falls by its square, to second order: vertices
+    # of short sides move less, in proportion.
+    sides = shortest_sides(tiles)
+    reach = np.minimum(reach, trust * sides / np.median(sides))
+    own = np.repeat(np.clip(reach, 1e-3 * trust, trust), 2)
+    # In units of `trust`, so that the tolerance of the solver, 1e-7, is that share of a step.
+    box = [(-t / trust, t / trust) for t in [*own.tolist(), *[trust] * 4]]
     box[2 * m + 1] = (0.0, 0.0)  # the first lattice row keeps its direction
-    matrix = scipy.sparse.csr_matrix((entries, (rows, columns)), (len(bounds), size))
-    widest = (-1.0, 1.0) if goal.objective != "min_free" else (0.0, 0.0)
+    matrix = scipy.sparse.csr_matrix((entries, (rows, columns)), (len(right), size))
+    widest = (-1.0 / trust, 1.0 / trust) if goal.objective != "min_free" else (0.0, 0.0)
     answer = scipy.optimize.linprog(
-        cost, A_ub=matrix, b_ub=right, bounds=[*box, widest, (0.0, None)], method="highs"
+        cost,
+        A_ub=matrix,
+        b_ub=right / trust,
+        bounds=[*box, widest, (-1e-9 / trust if restore else 0.0, None)],
+        method="highs",
     )
     if answer.x is None:
         raise ColoringError(f"the vertex program has no step ({answer.message}).")
-    x = answer.x
+    x = trust * answer.x
     return Tiles(
         tiles.lattice + x[2 * m : 2 * m + 4].reshape(2, 2),
         places + x[: 2 * m].reshape(m, 2),
         tiles.corners,
         tiles.colors,
     )
+
+
+def _upright(
+    tiles: Tiles, cut: list[Triangle], first: int, rows: list[int], columns: list[int],
+    entries: list[float], right: Float[np.ndarray, " k"],
+) -> Float[np.ndarray, " m"]:  # fmt: skip
+    """Rows that keep half of the area of each triangle, to first order; the reach of each vertex.
+
+    With its vertices moving at most sqrt(twice the area) / 4 along each axis, what is of second
+    order in a triangle's area is below the half that is kept. Without that one thin triangle would
+    shrink the steps of all vertices.
+    """
+    m = len(tiles.vertices)
+    now = areas(tiles, cut)
+    right[first:] = 0.45 * now
+    reach = np.full(m, np.inf)
+    for side in range(3):
+        np.minimum.at(reach, [t[side][0] for t in cut], np.sqrt(np.maximum(now, 1e-14)) / 4)
+    corners = [tiles.place(tuple(t[i] for t in cut)) for i in range(3)]
+    for side in range(3):
+        # d(2 area) = (after - before) turned by a quarter, times the change of the corner
+        across = corners[(side + 1) % 3] - corners[(side + 2) % 3]
+        slope = np.stack([across[:, 1], -across[:, 0]], 1)
+        for number, triangle in enumerate(cut):
+            k, i, j = triangle[side]
+            for axis in range(2):
+                for column, factor in ((2 * k, 1), (2 * m, i), (2 * m + 2, j)):
+                    if factor:
+                        rows.append(first + number)
+                        columns.append(column + axis)
+                        entries.append(-float(slope[number, axis]) * factor)
+    return reach
 
 
 def _spans(goal: _Goal, color: int) -> list[tuple[float, float, bool]]:
@@ -266,11 +294,10 @@ def _spans(goal: _Goal, color: int) -> list[tuple[float, float, bool]]:
     return [(float(a) ** 0.5, float(b) ** 0.5, widens) for a, b in goal.problem.spans(color)]
 
 
-def _bounds(tiles: Tiles, goal: _Goal) -> list[_Bound]:
+def _bounds(tiles: Tiles, goal: _Goal, close: float) -> list[_Bound]:
     found: list[_Bound] = []
     margin = goal.margin
-    for p, q, spans in _pairs(tiles, goal):
-        pp, qq = tiles.place(p), tiles.place(q)
+    for p, q, pp, qq, spans in _pairs(tiles, goal):
         same = p == q
         apart = np.sqrt(((pp[:, None] - qq[None]) ** 2).sum(-1))
         largest = float(apart.max())
@@ -279,13 +306,13 @@ def _bounds(tiles: Tiles, goal: _Goal) -> list[_Bound]:
             if same or largest - low < high - least:
                 # The interval objective widens gaps only; diameters keep their bound.
                 moves = widens and goal.objective == "feasible"
-                for a, b in zip(*np.nonzero(apart > low - _CLOSE), strict=True):
+                for a, b in zip(*np.nonzero(apart > low - close), strict=True):
                     if p[a] != q[b] and (not same or a < b):
                         terms = ((p[a], 1.0), (q[b], -1.0))
                         found.append(_Bound(terms, low - margin, True, moves))
             else:
-                for one, two in ((p, q), (q, p)):
-                    for d, k, e, t in _feet(tiles.place(one), tiles.place(two), high + _CLOSE):
+                for one, two, here, there in ((p, q, pp, qq), (q, p, qq, pp)):
+                    for d, k, e, t in _feet(here, there, high + close, close):
                         if d > 0:
                             terms = ((one[k], 1.0), (two[e], t - 1.0),
                                      (two[(e + 1) % len(two)], -t))  # fmt: skip
@@ -294,7 +321,10 @@ def _bounds(tiles: Tiles, goal: _Goal) -> list[_Bound]:
 
 
 def _pairs(tiles: Tiles, goal: _Goal) -> Any:
-    """Pairs of tiles of one colour that may come within reach, the second one shifted."""
+    """Pairs of tiles of one colour that may come within reach: corners, places, distances.
+
+    The second tile is the shifted one.
+    """
     polygons = tiles.polygons()
     for color in range(goal.problem.colors):
         spans = _spans(goal, color)
@@ -304,25 +334,35 @@ def _pairs(tiles: Tiles, goal: _Goal) -> Any:
         own = [k for k, c in enumerate(tiles.colors) if c == color]
         for n, a in enumerate(own):
             for b in own[: n + 1]:
-                for _, (i, j) in shifts_near(polygons[a][1], polygons[b][1], tiles.lattice, reach):
+                for shift, (i, j) in shifts_near(
+                    polygons[a][1], polygons[b][1], tiles.lattice, reach
+                ):
                     if a == b and (i, j) < (0, 0):
                         continue
                     q = tuple((k, s + i, t + j) for k, s, t in tiles.corners[b])
-                    yield tiles.corners[a], q, spans
+                    yield tiles.corners[a], q, polygons[a][1], polygons[b][1] + shift, spans
 
 
 def _feet(
-    p: Float[np.ndarray, "_ 2"], q: Float[np.ndarray, "_ 2"], reach: float
+    p: Float[np.ndarray, "_ 2"], q: Float[np.ndarray, "_ 2"], reach: float, short: float
 ) -> list[tuple[float, int, int, float]]:
-    """(distance, vertex of p, side of q, place on the side) for all within reach."""
+    """(distance, vertex of p, side of q, place on the side) for all within reach.
+
+    A side shorter than `short` may turn in one step, so each end of it counts by itself, too.
+    """
     step = np.roll(q, -1, 0) - q
     t = ((p[:, None] - q[None]) * step[None]).sum(-1) / np.maximum((step**2).sum(-1), 1e-300)
     t = np.clip(t, 0, 1)
     d = np.sqrt(((p[:, None] - q[None] - t[..., None] * step[None]) ** 2).sum(-1))
-    return [
+    found = [
         (float(d[k, e]), int(k), int(e), float(t[k, e]))
         for k, e in zip(*np.nonzero(d < reach), strict=True)
     ]
+    for e in np.flatnonzero((step**2).sum(1) < short**2).tolist():
+        for end in (0, 1):
+            far = np.sqrt(((p - q[(e + end) % len(q)]) ** 2).sum(1))
+            found += [(float(far[k]), int(k), e, float(end)) for k in np.flatnonzero(far < reach)]
+    return found
 
 
 def _covered(tiles: Tiles, colors: int) -> tuple[float, Float[np.ndarray, " k"]]:
@@ -347,36 +387,3 @@ def _covered(tiles: Tiles, colors: int) -> tuple[float, Float[np.ndarray, " k"]]
     sign = np.sign(det)
     grad[2 * m : 2 * m + 4] -= covered / det * np.array([d, -c, -b, a])
     return -covered / abs(det), -grad / det * sign
-
-
-def second_six_colouring() -> PolygonColouring:
-    """Return a start near the second six-colouring: its topology with plausible numbers.
-
-    Blue hexagons, red rhombi and pentagons, heptagons in four colours, mirror symmetric in both
-    axes (arXiv 2404.05509 shows it; the numbers here are ours and break rules a little). The red
-    colour is number 5.
-    """
-    a, b = 2.0, 2 * 3**0.5
-    p, q, r, s, t, e, f, g = 0.5, 0.187, 0.463, 0.19, 0.19, 0.16, 0.70, 0.82
-
-    def exact(points: list[tuple[float, float]]) -> Vertices:
-        return tuple(
-            (Fraction(round(x * 10**6), 10**6), Fraction(round(y * 10**6), 10**6))
-            for x, y in points
-        )
-
-    seven = [(p, 0.0), (q, r), (e, f), (a / 2 - e, b / 2 - f), (a / 2, b / 2 - g), (a / 2, t),
-             (a / 2 - s, 0.0)]  # fmt: skip
-    five = [(-q, r), (q, r), (e, f), (0.0, g), (-e, f)]
-    tiles = [
-        (0, exact([(p, 0.0), (q, r), (-q, r), (-p, 0.0), (-q, -r), (q, -r)])),
-        (5, exact([(a / 2 + s, 0.0), (a / 2, t), (a / 2 - s, 0.0), (a / 2, -t)])),
-        (5, exact(five)),
-        (5, exact([(x, -y) for x, y in reversed(five)])),
-        (1, exact(list(reversed(seven)))),
-        (2, exact([(-x, y) for x, y in seven])),
-        (3, exact([(-x, -y) for x, y in reversed(seven)])),
-        (4, exact([(x, -y) for x, y in seven])),
-    ]
-    half = exact([(a / 2, b / 2)])[0]
-    return PolygonColouring(((2 * half[0], Fraction(0)), half), tuple(tiles), 6)

@@ -34,7 +34,7 @@ from ._spectral import Soft, refine_lattice, relax
 from ._sweep import broken_patterns
 from ._tabu import fill, tabu
 
-_COARSE = {2: 24, 3: 12}
+COARSE = {2: 24, 3: 12}
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,11 +62,14 @@ def blur_of(basis: Float[np.ndarray, "n n"], grid: Sequence[int]) -> float:
     return (1.27 if len(grid) == 2 else 1.5) * side ** (1 / len(grid))
 
 
-def random_start(problem: Problem, seed: int, number: int, grid: int) -> Soft:
+def random_start(
+    problem: Problem, seed: int, number: int, grid: int, period: tuple[float, float] = (0.0, 0.0)
+) -> Soft:
     """Return a random soft colouring on a random torus.
 
     Its volume is drawn around that of the colour classes: a patch of diameter d has at most the
     volume of a ball of diameter d, and a period holds one to a few patches of every colour.
+    `period` gives other bounds of the volume, in d^n times the colours.
     """
     rng = generator(seed, "start", number)
     n = problem.dim
@@ -74,14 +77,15 @@ def random_start(problem: Problem, seed: int, number: int, grid: int) -> Soft:
         (float(hi) ** 0.5 for c in range(problem.colors) for _, hi in problem.spans(c)), default=1.0
     )
     if n == 2:
-        volume = rng.uniform(0.3, 0.8) * problem.colors * largest**2
+        volume = rng.uniform(*(period if period[1] else (0.3, 0.8))) * problem.colors * largest**2
         angle, ratio = rng.uniform(math.pi / 3, math.pi / 2), rng.uniform(1.0, 1.6)
         short = math.sqrt(volume / math.sin(angle) / ratio)
         basis = np.array(
             [[short, 0.0], [ratio * short * math.cos(angle), ratio * short * math.sin(angle)]]
         )
     else:
-        volume = rng.uniform(0.15, 0.45) * problem.colors * largest**3
+        volume = rng.uniform(*(period if period[1] else (0.15, 0.45))) * problem.colors
+        volume *= largest**3
         basis = np.eye(3) + rng.uniform(-0.35, 0.35, (3, 3))
         basis *= (volume / abs(np.linalg.det(basis))) ** (1 / 3)
     logits = 0.5 * rng.normal(size=(problem.palette, *[grid] * n))
@@ -89,8 +93,9 @@ def random_start(problem: Problem, seed: int, number: int, grid: int) -> Soft:
 
 
 def spectral_starts(
-    problem: Problem, seed: int, first: int, count: int, deadline: float, steps: int = 150
-) -> list[tuple[float, Soft]]:
+    problem: Problem, seed: int, first: int, count: int, deadline: float, steps: int = 150,
+    period: tuple[float, float] = (0.0, 0.0),
+) -> list[tuple[float, Soft]]:  # fmt: skip
     """Return optimised random starts, best loss first.
 
     A free colour is expensive at first (price 0.25), so that it is used only where the others
@@ -98,7 +103,7 @@ def spectral_starts(
     """
     found: list[tuple[float, Soft]] = []
     for number in range(first, first + count):
-        soft = random_start(problem, seed, number, _COARSE[problem.dim])
+        soft = random_start(problem, seed, number, COARSE[problem.dim], period)
         soft, loss = refine_lattice(
             soft, problem, steps=steps, blur=0.06, rate=0.1, lattice_rate=0.01, free_price=0.25
         )
@@ -109,9 +114,9 @@ def spectral_starts(
 
 
 def network_starts(
-    problem: Problem, config: TrainConfig, seed: int, deadline: float, grid: int
+    problem: Problem, config: TrainConfig, seed: int, deadline: float, grid: int, most: int = 8
 ) -> list[tuple[float, Soft]]:
-    """Return the patterns of trained networks, folded onto their periods.
+    """Return the patterns of trained networks, folded onto their periods; about `most` of them.
 
     Raises:
         ColoringError: No network has a period in its box.
@@ -123,6 +128,8 @@ def network_starts(
     found: list[tuple[float, Soft]] = []
     trouble: ColoringError | None = None
     for network in train(problem, config, seed, go_on):
+        if len(found) >= most:
+            break
         try:
             found += [(network.loss, s) for s in fold(network, problem, grid)]
         except ColoringError as error:
@@ -263,7 +270,7 @@ def soften(colouring: Colouring, strength: float = 3.0, blur: float = 1.0) -> So
 def go_finer(
     colouring: Colouring, problem: Problem, factor: int = 2, *, seed: int = 0,
     free_price: float = 0.05, iterations: int = 100_000, relax_steps: int = 60,
-    move_lattice: bool = False,
+    move_lattice: bool = False, device: str = "cpu",
 ) -> Candidate:  # fmt: skip
     """Cut each cell into factor^n and let the boundaries move; never worse than before.
 
@@ -276,6 +283,7 @@ def go_finer(
         iterations: Of the repair.
         relax_steps: Of the annealing.
         move_lattice: Refine the lattice first; the result may then be worse and is compared.
+        device: Where the annealing runs; a GPU does it in float32, too.
 
     Cost: two FFTs a colour and annealing step on the finer grid.
     """
@@ -291,9 +299,16 @@ def go_finer(
         lattice = rational_lattice(coarse.basis, 5)
     steps = tuple(tuple(x / n for x in v) for v, n in zip(lattice, plain.grid, strict=True))
     count = max((len(forbidden(steps, spans)) for spans, _ in problem.classes()), default=1)
-    relaxed, loss = relax(
-        soft, problem, lattice, relax_steps, (0.7, 3.0), rate=0.1, free_price=free_price * count
-    )
+    if device == "cpu":
+        relaxed, loss = relax(
+            soft, problem, lattice, relax_steps, (0.7, 3.0), rate=0.1, free_price=free_price * count
+        )
+    else:
+        from ._batch import relax_on
+
+        relaxed, loss = relax_on(
+            soft, problem, lattice, relax_steps, (0.7, 3.0), free_price=free_price, device=device
+        )
     cells = relaxed.logits.argmax(0).astype(np.uint8)
     moved = Colouring(lattice, cells, problem.colors, problem.free_color)
     after = settle(moved, problem, seed, iterations, loss)

@@ -80,7 +80,7 @@ def counts_of(cells: Integer[np.ndarray, "..."], graph: Graph) -> Int[np.ndarray
 
 
 @jit
-def _recolour(x, new, color, counts, grid, offsets, starts):
+def recolour_cell(x, new, color, counts, grid, offsets, starts):
     """Give cell x the colour `new` and update the counts."""
     n1, n2 = grid[1], grid[2]
     a, rest = x // (n1 * n2), x % (n1 * n2)
@@ -152,7 +152,7 @@ def _repair(color, counts, grid, offsets, starts, usable, iterations, seed):
             continue
         old = color[cell]
         total += 2 * least
-        _recolour(cell, to, color, counts, grid, offsets, starts)
+        recolour_cell(cell, to, color, counts, grid, offsets, starts)
         forbidden_until[old, cell] = step + int(0.6 * size) + np.random.randint(10) + 1
         # Only the cell and its partners of the two colours may have changed their state.
         a, rest = cell // (n1 * n2), cell % (n1 * n2)
@@ -227,7 +227,7 @@ def _fill(color, counts, grid, offsets, starts, free, iterations, seed):
             if counts[c, x] == 1 and until[x] <= step:
                 exchange = c
         if to >= 0:
-            _recolour(x, to, color, counts, grid, offsets, starts)
+            recolour_cell(x, to, color, counts, grid, offsets, starts)
             size -= 1
             pool[at] = pool[size]
             if size < best:
@@ -254,8 +254,8 @@ def _fill(color, counts, grid, offsets, starts, free, iterations, seed):
             if color[y] == exchange:
                 other = y
                 break
-        _recolour(other, free, color, counts, grid, offsets, starts)
-        _recolour(x, exchange, color, counts, grid, offsets, starts)
+        recolour_cell(other, free, color, counts, grid, offsets, starts)
+        recolour_cell(x, exchange, color, counts, grid, offsets, starts)
         pool[at] = other
         until[other] = step + 2 * size + np.random.randint(size + 1)
     return kept, best, step
@@ -332,7 +332,7 @@ def _uncover(color, counts, grid, offsets, starts, free):
     while level > 0:
         for x in range(cells):
             if color[x] != free and counts[color[x], x] >= level:
-                _recolour(x, free, color, counts, grid, offsets, starts)
+                recolour_cell(x, free, color, counts, grid, offsets, starts)
         level = level - 1 if level <= 8 else level * 7 // 8
 
 

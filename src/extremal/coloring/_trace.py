@@ -7,13 +7,14 @@ Douglas and Peucker's rule, the same for the patches on its both sides.
 
 import itertools
 from collections import defaultdict, deque
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int
 
 from ._colouring import Colouring
 from ._errors import ColoringError
-from ._polygon_nlp import Corner, Tiles
+from ._tiles import Corner, Tiles
 
 Place = tuple[int, int]
 
@@ -33,6 +34,8 @@ def trace(colouring: Colouring, tolerance: float = 1.2, smallest: float = 0.002)
         raise ColoringError("polygons are for colourings of the plane.")
     cells = _without_specks(colouring.cells.astype(np.int64), smallest)
     label, homes = _patches(cells)
+    if colouring.free:
+        label, homes = _split_free(cells, label, homes, colouring.colors)
     numbers: dict[Place, int] = {}
     vertices: list[Place] = []
     corners: list[tuple[Corner, ...]] = []
@@ -60,6 +63,8 @@ def trace(colouring: Colouring, tolerance: float = 1.2, smallest: float = 0.002)
                     numbers[key] = len(vertices)
                     vertices.append(key)
                 polygon.append((numbers[key], i // n0, j // n1))
+        if len(polygon) < 3:  # thinned to a line, which its two neighbours share
+            continue
         corners.append(tuple(polygon))
         colors.append(int(cells[home]))
     basis = colouring.basis
@@ -71,25 +76,86 @@ def trace(colouring: Colouring, tolerance: float = 1.2, smallest: float = 0.002)
 
 
 def _patches(cells: Int[np.ndarray, "a b"]) -> tuple[Int[np.ndarray, "a b"], list[Place]]:
-    """Number the connected patches on the torus; their first cells."""
-    label = np.full(cells.shape, -1, np.int64)
-    homes: list[Place] = []
-    n0, n1 = cells.shape
-    for home in np.ndindex(*cells.shape):
-        if label[home] >= 0:
+    """Number the connected patches on the torus by their first cells."""
+    import scipy.ndimage
+
+    plain = np.zeros(cells.shape, np.int64)
+    count = 0
+    for color in np.unique(cells):
+        labelled: Any = scipy.ndimage.label(cells == color)
+        own, found = labelled
+        plain += np.where(own > 0, own + count, 0)
+        count += found
+    # Patches that meet across the border of the period are one.
+    root = np.arange(count + 1)
+    for axis in (0, 1):
+        here, there = np.take(plain, -1, axis), np.take(plain, 0, axis)
+        same = np.take(cells, -1, axis) == np.take(cells, 0, axis)
+        for p, q in zip(here[same].tolist(), there[same].tolist(), strict=True):
+            while root[p] != p:
+                p = root[p]
+            while root[q] != q:
+                q = root[q]
+            root[max(p, q)] = min(p, q)
+    for k in range(count + 1):
+        root[k] = root[root[k]]
+    merged = root[plain].ravel()
+    _, first, inverse = np.unique(merged, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    rank = np.empty(len(order), np.int64)
+    rank[order] = np.arange(len(order))
+    homes = [(int(x) // cells.shape[1], int(x) % cells.shape[1]) for x in first[order]]
+    return rank[inverse].reshape(cells.shape), homes
+
+
+def _split_free(
+    cells: Int[np.ndarray, "a b"], label: Int[np.ndarray, "a b"], homes: list[Place], free: int
+) -> tuple[Int[np.ndarray, "a b"], list[Place]]:
+    """Cut free patches that are no discs into basins around their widest places.
+
+    Free neighbours break no rule, so where the cuts run does not matter.
+    """
+    import scipy.ndimage
+
+    label, homes = label.copy(), list(homes)
+    for number, home in enumerate(homes[:]):
+        if cells[home] != free or _is_disc(label, number, home):
             continue
-        number = len(homes)
-        homes.append((home[0], home[1]))
-        label[home] = number
-        queue = deque([home])
-        while queue:
+        own = label == number
+        wide: Any = scipy.ndimage.distance_transform_edt(np.tile(own, (3, 3)))
+        n0, n1 = own.shape
+        depth = wide[n0 : 2 * n0, n1 : 2 * n1]
+        peaks = own & (depth == scipy.ndimage.maximum_filter(depth, size=7, mode="wrap"))
+        basin = np.full(own.shape, -1, np.int64)
+        queue: deque[Place] = deque()
+        places, _ = _patches(np.where(peaks, 1, 0))
+        for seed in np.unique(places[peaks]).tolist():
+            first = len(homes) if queue else number
+            cells_of = np.argwhere((places == seed) & peaks).tolist()
+            if first != number:
+                homes.append((cells_of[0][0], cells_of[0][1]))
+            else:
+                homes[number] = (cells_of[0][0], cells_of[0][1])
+            for i, j in cells_of:
+                basin[i, j] = first
+                queue.append((i, j))
+        while queue:  # all basins grow at the same pace
             i, j = queue.popleft()
             for di, dj in ((1, 0), (-1, 0), (0, 1), (0, -1)):
                 k = ((i + di) % n0, (j + dj) % n1)
-                if label[k] < 0 and cells[k] == cells[home]:
-                    label[k] = number
+                if own[k] and basin[k] < 0:
+                    basin[k] = basin[i, j]
                     queue.append(k)
+        label[own] = basin[own]
     return label, homes
+
+
+def _is_disc(label: Int[np.ndarray, "a b"], number: int, home: Place) -> bool:
+    try:
+        loop = _loop(label, number, home)
+    except ColoringError:
+        return False
+    return sum(_is_node(label, corner) for corner in loop) >= 2
 
 
 def _without_specks(cells: Int[np.ndarray, "a b"], smallest: float) -> Int[np.ndarray, "a b"]:

@@ -19,6 +19,7 @@ from extremal.lab import (
     write_report,
 )
 
+from ._baselines import second_six_colouring
 from ._certify import Certified, decide, parts_of, read, read_problem
 from ._colouring import Colouring
 from ._errors import ColoringError
@@ -26,11 +27,13 @@ from ._exact_repair import recolour
 from ._find import describe, picture_of
 from ._network import Network
 from ._polygon_colouring import PolygonColouring
-from ._polygon_nlp import Tiles, optimise, second_six_colouring, tiles_of
+from ._polygon_nlp import optimise_finely
 from ._problem import Problem, Rule
 from ._search import Candidate, finish, fold, go_finer, soften
+from ._smooth import smooth
 from ._stripes import repair_patterns
 from ._tabu import fill, tabu
+from ._tiles import Tiles, tiles_of
 from ._trace import trace
 
 
@@ -223,8 +226,10 @@ class RefineConfig:
     """How far a vertex may move in the first round."""
     tolerance: float = 1.5
     """In cells: how far traced boundaries may leave those of the cells."""
-    smallest: float = 0.004
+    smallest: float = 0.0004
     """Patches below this share of a period are given to their neighbours before tracing."""
+    longest: float = 0.0
+    """Sides are halved and the tiles optimised again until none is longer; 0 keeps the vertices."""
 
 
 @command(options=RefineConfig, inputs=("source", "problem?"))
@@ -262,11 +267,12 @@ def refine(
     if margin <= 0 or settings.rounds < 1 or settings.trust <= 0:
         raise ValueError("margin and trust are above 0 and rounds is at least 1.")
     asked = _asked(problem, source, settings)
-    tiles, start = _tiles(source, settings)
+    tiles, start = _tiles(source, asked, settings)
     objective = settings.objective or ("min_free" if asked.free_color else "feasible")
-    tiles, worst = optimise(
-        tiles, asked, margin=float(margin), rounds=settings.rounds, trust=settings.trust,
-        objective=objective, widen=settings.color if settings.color >= 0 else None,
+    tiles, worst = optimise_finely(
+        tiles, asked, settings.longest, margin=float(margin), rounds=settings.rounds,
+        trust=settings.trust, objective=objective,
+        widen=settings.color if settings.color >= 0 else None,
     )  # fmt: skip
     colouring = tiles.exact(start.colors, start.free)
     return _result(colouring, asked, "coloring/refine", settings, out, resume, force,
@@ -291,7 +297,9 @@ def _asked(problem: Any, source: Any, settings: RefineConfig) -> Problem:
     return asked
 
 
-def _tiles(source: Any, settings: RefineConfig) -> tuple[Tiles, Colouring | PolygonColouring]:
+def _tiles(
+    source: Any, asked: Problem, settings: RefineConfig
+) -> tuple[Tiles, Colouring | PolygonColouring]:
     found = second_six_colouring() if source == "second-six" else read(source)
     if isinstance(found, PolygonColouring):
         if found.rest:
@@ -299,6 +307,8 @@ def _tiles(source: Any, settings: RefineConfig) -> tuple[Tiles, Colouring | Poly
                 "tiles whose rest is free do not fit together, so refine cannot move them."
             )
         return tiles_of(found), found
+    if not asked.configurations:
+        found = smooth(found, asked)  # fingers of two colours would be patches of their own
     return trace(found, settings.tolerance, settings.smallest), found
 
 

@@ -89,9 +89,11 @@ class AdaSFW(RegionOptimizer):
 
     def _region_step(self, group: dict[str, Any], places: list[int], grads: list[Tensor]) -> None:
         if group["fused"] is not False and not group["joint"] and group["lr"] > 0:
+            from ._cuda_adaptive import fused_cuda_adaptive_step
             from ._kernels import fused_adaptive_step
 
-            if fused_adaptive_step(self, group, places, grads):
+            fused = fused_cuda_adaptive_step if grads[0].is_cuda else fused_adaptive_step
+            if fused(self, group, places, grads):
                 return
         self._refuse_not_finite(group, places, list(torch._foreach_norm(grads)))
         params = [group["params"][i] for i in places]

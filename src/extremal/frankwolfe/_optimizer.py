@@ -179,10 +179,15 @@ class RegionOptimizer(torch.optim.Optimizer):
     def _refuse_not_finite(self, group: dict[str, Any], places: list[int], sizes: Any) -> None:
         """Name the first parameter whose gradient's norm is not finite.
 
-        On a GPU the question would wait for the device at every step, so it is asked every 50.
+        On a GPU the answer comes at one of the next steps: to wait for it would hold up the host.
         """
         if isinstance(sizes, list):
-            if sizes and sizes[0].is_cuda and self._steps % 50:
+            if sizes and sizes[0].is_cuda and type(sizes[0]) is Tensor:
+                from ._cuda import refuse, watch
+
+                late = watch(self, group).take(~torch.isfinite(torch.stack(sizes)))
+                if late is not None:
+                    refuse(group, places[late], [], still=False)
                 return
             sizes = torch.stack([s.float() for s in sizes]) if sizes else torch.zeros(1)
         if bool(torch.isfinite(sizes).all()):
@@ -223,16 +228,18 @@ class RegionOptimizer(torch.optim.Optimizer):
             grads = list(torch._foreach_add(grads, params, alpha=decay))
         beta = group.get("free_momentum", 0.9)
         if beta:
-            buffers: list[Tensor] = []
+            known = [(s, g) for s, g in zip(states, grads, strict=True) if "momentum_buffer" in s]
+            if known:
+                old = [s["momentum_buffer"] for s, _ in known]
+                torch._foreach_mul_(old, beta)
+                torch._foreach_add_(old, [g for _, g in known])
             for s, g in zip(states, grads, strict=True):
-                if "momentum_buffer" in s:
-                    s["momentum_buffer"].mul_(beta).add_(g)
-                else:
+                if "momentum_buffer" not in s:
                     s["momentum_buffer"] = g.clone()
-                buffers.append(s["momentum_buffer"])
-            grads = buffers
+            grads = [s["momentum_buffer"] for s in states]
         torch._foreach_add_(params, grads, alpha=-lr)
 
+    @torch._disable_dynamo  # compiled loops run it as it is: its kernels take addresses
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
         """Make one step; a closure computes the loss and gradients first, and its loss returns."""
         loss = None

@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ._newton_schulz import MODES, polar
+from ._newton_schulz import MODES, polar, polar_stack
 from ._optimizer import FREE, RegionOptimizer, apart, between, together
 from ._region import Region
-from ._subspace import Subspace
+from ._subspace import BATCHED, Subspace, leading_vertices
 
 RESCALES = ("none", "diameter", "gradient", "fast_gradient")
 SEEDS = ("zero", "gradient")
@@ -135,13 +135,16 @@ class SFW(RegionOptimizer):
             )
 
     def _region_step(self, group: dict[str, Any], places: list[int], grads: list[Tensor]) -> None:
-        plain = group["constrained"] and not group["nesterov"]
-        if group["fused"] is not False and not group["joint"] and plain:
-            from ._kernels import fused_step
-
-            if fused_step(self, group, places, grads):
+        on_gpu = False
+        if group["fused"] is not False and not group["joint"]:
+            if self._fused(group, places, grads):
                 return
-        self._refuse_not_finite(group, places, list(torch._foreach_norm(grads)))
+            if grads[0].is_cuda:
+                from ._cuda import on_gpu as ordinary
+
+                on_gpu = ordinary([group["params"][i] for i in places])
+        if not on_gpu:
+            self._refuse_not_finite(group, places, list(torch._foreach_norm(grads)))
         buffers = self._averaged(group, places, grads)
         params = [group["params"][i] for i in places]
         if group["nesterov"]:
@@ -151,8 +154,32 @@ class SFW(RegionOptimizer):
             self._joint(group, params, buffers)
             return
         regions: list[Region] = [group["sized"][i] for i in places]
-        vertices = self._vertices(group, params, buffers, regions)
+        units, factors = self._vertices(group, params, buffers, regions)
+        if on_gpu:
+            from ._cuda import move
+
+            diameters = self._diameters(group, params, regions)
+            move(self, group, places, buffers, units, factors, diameters)
+            return
+        vertices = [v * f if f != 1.0 else v for v, f in zip(units, factors, strict=True)]
         self._move(group, params, buffers, vertices, regions)
+
+    def _fused(self, group: dict[str, Any], places: list[int], grads: list[Tensor]) -> bool:
+        """Make the step in compiled kernels; False where none fits."""
+        plain = group["constrained"] and not group["nesterov"]
+        if not grads[0].is_cuda:
+            from ._kernels import fused_step
+
+            return plain and fused_step(self, group, places, grads)
+        from ._cuda import fused_cuda_step
+        from ._cuda_rows import fused_cuda_rows_step
+        from ._cuda_spectral import fused_cuda_spectral_step
+
+        if plain and fused_cuda_step(self, group, places, grads):
+            return True
+        if plain and fused_cuda_rows_step(self, group, places, grads):
+            return True
+        return fused_cuda_spectral_step(self, group, places, grads)
 
     def _averaged(
         self, group: dict[str, Any], places: list[int], grads: list[Tensor]
@@ -177,7 +204,9 @@ class SFW(RegionOptimizer):
             buffers.append(state["momentum_buffer"])
             old.append(state["momentum_buffer"])
             new.append(g.to(state["momentum_buffer"].dtype))
-        if old:
+        if old and old[0].is_cuda and take == 1.0 - beta:
+            torch._foreach_lerp_(old, new, take)
+        elif old:
             torch._foreach_mul_(old, beta)
             torch._foreach_add_(old, new, alpha=take)
         return buffers
@@ -188,23 +217,28 @@ class SFW(RegionOptimizer):
         params: list[Tensor],
         buffers: list[Tensor],
         regions: list[Region],
-    ) -> list[Tensor]:
-        """Return a vertex for each parameter; equal shapes of one kind share their work."""
+    ) -> tuple[list[Tensor], list[float]]:
+        """Return a vertex for each parameter, up to a factor, and the factors.
+
+        Equal shapes of one kind share their work.
+        """
         out: list[Tensor | None] = [None] * len(params)
+        factors = [1.0] * len(params)
         alike: defaultdict[Any, list[int]] = defaultdict(list)
         for i, (region, m) in enumerate(zip(regions, buffers, strict=True)):
-            if (
-                type(region).__name__ in _LEADING
-                and self._leading(params[i], m, region) is not None
-            ):
+            name = type(region).__name__
+            warm = name in _LEADING and not (m.is_cuda and name in BATCHED)
+            if warm and self._leading(m, region) is not None:
                 out[i] = self._leading_vertex(params[i], m, region)
                 continue
-            if type(region).__name__ in _SPECTRAL:
+            if name in _SPECTRAL:
                 rows = region._plain_shape(m.shape)
                 key: Any = ("spectral", min(rows), max(rows), m.dtype, m.device)
+                if m.is_cuda:  # a transposition is a copy there, and short batches cost nothing
+                    key = (*key, rows[0] > rows[1])
             else:
                 counts = getattr(region, "_k", None)
-                key = (type(region).__name__, counts, tuple(m.shape), m.dtype, m.device)
+                key = (name, counts, tuple(m.shape), m.dtype, m.device)
                 if not hasattr(region, "radius") or hasattr(region, "_weights"):
                     key = i
             alike[key].append(i)
@@ -214,21 +248,29 @@ class SFW(RegionOptimizer):
                 buffers[i].reshape((1, *regions[i]._plain_shape(buffers[i].shape or (1,))))
                 for i in members
             ]
-            if isinstance(key, tuple) and key[0] == "spectral":
+            spectral = isinstance(key, tuple) and key[0] == "spectral"
+            if spectral and flats[0].is_cuda:
+                found = list(polar_stack([f[0] for f in flats], group["spectral"]))
+            elif spectral:
                 short = [f.mT if f.shape[-2] > f.shape[-1] else f for f in flats]
                 unit = polar(torch.cat(short), group["spectral"])
                 found = [
-                    -(u.mT if f.shape[-2] > f.shape[-1] else u)
+                    u.mT if f.shape[-2] > f.shape[-1] else u
                     for u, f in zip(unit, (f[0] for f in flats), strict=True)
                 ]
+            elif flats[0].is_cuda and type(first).__name__ in BATCHED:
+                k = getattr(first, "_k", None) or 1
+                states = [self.state[params[i]] for i in members]
+                found = list(leading_vertices(torch.cat(flats), states, k, self._steps))
             else:
                 found = list(first._lmo(torch.cat(flats)))
             for i, v in zip(members, found, strict=True):
                 size = regions[i]._size(tuple(buffers[i].shape) or (1,))
-                out[i] = (v * size if size != 1.0 else v).reshape(buffers[i].shape)
-        return [v for v in out if v is not None]
+                factors[i] = -size if spectral else size
+                out[i] = v.reshape(buffers[i].shape)
+        return [v for v in out if v is not None], factors
 
-    def _leading(self, p: Tensor, m: Tensor, region: Region) -> int | None:
+    def _leading(self, m: Tensor, region: Region) -> int | None:
         """The number of leading directions, where following a subspace pays."""
         k = getattr(region, "_k", None) or 1
         rows = region._plain_shape(m.shape)

@@ -12,10 +12,11 @@ from torch import Tensor
 
 from extremal.lab import Part, atomic_write, sha256_file, write_certificate
 
-from ._folder import RUN, ModelFolder
+from ._folder import RUN, ModelFolder, hashes_of, side_by_side
 
 MASKS = f"{RUN}/masks.safetensors"
 PARENT = f"{RUN}/parent.json"
+_ONES = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).sum(1, dtype=np.uint8)
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,10 @@ def write_parent(out: Path, parent: ModelFolder, masks_sha256: str | None) -> No
         "config": parent.config,
         "masks_sha256": masks_sha256,
         "tensors": {
-            name: {"dtype": t.dtype, "shape": list(t.shape), "sha256": parent.sha256(name)}
-            for name, t in parent.tensors.items()
+            name: {"dtype": t.dtype, "shape": list(t.shape), "sha256": digest}
+            for (name, t), digest in zip(
+                parent.tensors.items(), side_by_side(parent.sha256, parent.tensors), strict=True
+            )
         },
     }
     atomic_write(out / PARENT, json.dumps(table, indent=1) + "\n")
@@ -61,24 +64,23 @@ def write_model_certificate(
     """
     made = ModelFolder(out)
     others = sorted(set(trained))
-    claimed: list[dict[str, Any]] = []
-    for layer in layers:
-        weight = made.read(layer.tensor)
-        columns = weight.shape[1]
-        kept = int(np.unpackbits(masks[layer.tensor].numpy()).sum(dtype=np.int64))
-        claimed.append(
-            {
-                "name": layer.tensor,
-                "shape": [weight.shape[0], columns],
-                "transposed": layer.transposed,
-                "rule": layer.rule,
-                "pruned": weight.numel() - kept,
-                "zeros": int((weight == 0).sum()),
-            }
-        )
+
+    def claim_of(layer: ClaimedLayer) -> dict[str, Any]:
+        rows, columns = made.tensors[layer.tensor].shape
+        kept = int(_ONES[masks[layer.tensor].numpy()].sum(dtype=np.int64))
+        return {
+            "name": layer.tensor,
+            "shape": [rows, columns],
+            "transposed": layer.transposed,
+            "rule": layer.rule,
+            "pruned": rows * columns - kept,
+            "zeros": made.zeros(layer.tensor),
+        }
+
+    claimed = side_by_side(claim_of, layers)
     sizes = [torch.Size(c["shape"]).numel() for c in claimed]
     claim: dict[str, Any] = {
-        "weights_sha256": [sha256_file(out / f) for f in made.files],
+        "weights_sha256": hashes_of([out / f for f in made.files]),
         "masks_sha256": sha256_file(out / MASKS),
         "config_sha256": sha256_file(out / "config.json"),
         "parent_sha256": sha256_file(out / PARENT),

@@ -1,4 +1,4 @@
-"""Activations that flow from block to block, kept in memory-mapped files.
+"""Activations that flow from block to block, kept in memory-mapped files or on the device.
 
 The first block's inputs and the keyword arguments of every block (masks, rotary tables, positions)
 are taken from one pass in which every block is replaced by a recorder. They may differ from block
@@ -6,7 +6,7 @@ to block (sliding windows) but not from window to window: this is checked.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -22,12 +22,21 @@ Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
 
 class Activations:
-    """Hidden states of all windows (windows, tokens, width) in one file."""
+    """Hidden states of all windows (windows, tokens, width), in one file or in memory."""
 
-    def __init__(self, path: Path, shape: tuple[int, int, int], dtype: torch.dtype) -> None:
-        """Map a file, which is created at its full size."""
+    def __init__(
+        self,
+        path: Path | None,
+        shape: tuple[int, int, int],
+        dtype: torch.dtype,
+        device: torch.device | None = None,
+    ) -> None:
+        """Map a file, which is created at its full size; or without one, allocate on a device."""
         self.path = path
         self.shape = shape
+        if path is None:
+            self.values = torch.empty(shape, dtype=dtype, device=device)
+            return
         path.parent.mkdir(parents=True, exist_ok=True)
         size = shape[0] * shape[1] * shape[2]
         self.values = torch.from_file(str(path), shared=True, size=size, dtype=dtype).view(shape)
@@ -36,7 +45,9 @@ class Activations:
         return self.shape[0]
 
     def sync(self) -> None:
-        """Wait until the file is on the disk."""
+        """Wait until the file is on the disk, where there is one."""
+        if self.path is None:
+            return
         handle = os.open(self.path, os.O_RDWR)
         try:
             os.fsync(handle)
@@ -84,7 +95,7 @@ class _Recorder(nn.Module):
 def capture(
     skeleton: Skeleton,
     ids: Int[Tensor, "windows tokens"],
-    out: Path,
+    store_of: Callable[[tuple[int, int, int], torch.dtype], Activations],
     batch: int,
     *,
     extra: int = 0,
@@ -94,7 +105,7 @@ def capture(
     Args:
         skeleton: The model.
         ids: Token windows, all of one length.
-        out: The file for the activations.
+        store_of: Makes the store for the activations, of a shape and a type.
         batch: Windows at a time.
         extra: Another batch size that will be run, whose arguments are needed too.
 
@@ -125,8 +136,8 @@ def capture(
                         raise LookupError  # blocks hand on something else than a tensor
                     if store is None:
                         shape = (len(ids), hidden.shape[1], hidden.shape[2])
-                        store = Activations(out, shape, hidden.dtype)
-                    store.values[part] = hidden.to("cpu")
+                        store = store_of(shape, hidden.dtype)
+                    store.values[part] = hidden
                     rest = [(s[1], s[2]) for s in seen]
                     size = hidden.shape[0]
                     if size in arguments and not _same(arguments[size], rest):

@@ -81,6 +81,10 @@ class PruneConfig:
     """Block sparsities move by at most this to either side."""
     micro_batch: int = 8
     """Windows of a forward pass."""
+    activations: str = "auto"
+    """Where the calibration windows' hidden states lie between blocks: file (memory-mapped), device
+    (in its memory; a run that goes on repeats the finished blocks' forward passes), or auto: on a
+    GPU where six copies fit in half of its free memory, else in files. The results are the same."""
     shard_bytes: int = 5_000_000_000
     """Size of an output shard."""
     device: str = "cpu"
@@ -102,6 +106,7 @@ class PruneConfig:
             (self.optimizer, ("adamw", "sgd"), "optimizer"),
             (self.loss, LOSSES, "loss"),
             (self.mode, ("packed", "crop"), "mode"),
+            (self.activations, ("auto", "file", "device"), "activations"),
         ):
             if value not in allowed:
                 raise ValueError(f"{name}: there is no {value!r}; there are {', '.join(allowed)}.")

@@ -6,10 +6,14 @@ pickles.
 
 import hashlib
 import json
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
@@ -30,6 +34,9 @@ _DTYPES = {
     "I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8,
     "U8": torch.uint8, "BOOL": torch.bool,
 }  # fmt: skip
+_PIECE = 8 << 20
+_T = TypeVar("_T")
+_R = TypeVar("_R")
 NAME_OF = {dtype: name for name, dtype in _DTYPES.items()}
 
 
@@ -132,11 +139,11 @@ class ModelFolder:
             raise LLMError(f"{self.path} lacks the shard {missing[0]} that its index names.")
         return files
 
-    def read(self, name: str) -> Tensor:
-        """Return one tensor, read now."""
+    def read(self, name: str, *, pinned: bool = False) -> Tensor:
+        """Return one tensor, read now; into pinned memory where it goes to a GPU."""
         # Read, not mapped: the pages of a mapped file stay resident and count as our memory.
         stored = self.tensors[name]
-        raw = torch.empty(stored.bytes, dtype=torch.uint8)
+        raw = torch.empty(stored.bytes, dtype=torch.uint8, pin_memory=pinned)
         with (self.path / stored.file).open("rb", buffering=0) as file:
             file.seek(self._first[name])
             view = raw.numpy().data
@@ -147,13 +154,42 @@ class ModelFolder:
                 view = view[done:]
         return raw.view(stored.torch_dtype).view(stored.shape)
 
+    def pieces(self, name: str) -> Iterator[bytes]:
+        """Yield a tensor's bytes, some megabytes at a time."""
+        stored = self.tensors[name]
+        with (self.path / stored.file).open("rb") as file:
+            file.seek(self._first[name])
+            left = stored.bytes
+            while left:
+                piece = file.read(min(left, _PIECE))
+                if not piece:
+                    raise LLMError(f"{self.path / stored.file} ends within {name}; copy it again.")
+                left -= len(piece)
+                yield piece
+
     def sha256(self, name: str) -> str:
         """Return the SHA-256 of a tensor's bytes."""
-        return tensor_sha256(self.read(name))
+        digest = hashlib.sha256()
+        for piece in self.pieces(name):
+            digest.update(piece)
+        return digest.hexdigest()
+
+    def zeros(self, name: str) -> int:
+        """Return how many entries of a tensor are zero, +0 or -0."""
+        dtype = self.tensors[name].torch_dtype
+        if not dtype.is_floating_point:
+            return int((self.read(name) == 0).sum())
+        whole = np.dtype(f"<u{dtype.itemsize}")
+        unsigned = whole.type((1 << (8 * dtype.itemsize - 1)) - 1)
+        kept = sum(
+            np.count_nonzero(np.frombuffer(piece, whole) & unsigned) for piece in self.pieces(name)
+        )
+        return self.tensors[name].bytes // dtype.itemsize - int(kept)
 
     def file_hashes(self) -> dict[str, str]:
         """Return the SHA-256 of every weight file and of `config.json`."""
-        return {f: sha256_file(self.path / f) for f in (*self.files, "config.json")}
+        names = (*self.files, "config.json")
+        return dict(zip(names, hashes_of([self.path / f for f in names]), strict=True))
 
     def other_files(self) -> list[Path]:
         """Return what else lies in the folder and belongs to the model, relative to it."""
@@ -180,7 +216,12 @@ class ModelFolder:
         return max(sizes, key=lambda d: sizes[d])
 
 
-def tensor_sha256(tensor: Tensor) -> str:
-    """Return the SHA-256 of a tensor's bytes in memory order."""
-    flat = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-    return hashlib.sha256(flat.numpy().data).hexdigest()
+def side_by_side(work: Callable[[_T], _R], items: Iterable[_T]) -> list[_R]:
+    """Apply a function that mostly reads and hashes to all items, a thread for each core."""
+    with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
+        return list(pool.map(work, items))
+
+
+def hashes_of(files: Iterable[Path]) -> list[str]:
+    """Return the SHA-256 of every file."""
+    return side_by_side(sha256_file, files)

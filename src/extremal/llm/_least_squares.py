@@ -7,6 +7,8 @@ Rows with equally many kept inputs are solved together, in float64; above `_DIRE
 conjugate gradients, which need only products with H.
 """
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -24,8 +26,21 @@ def layer_error(
     H: Float[Tensor, "d d"],
 ) -> float:
     """Return tr((new - W) H (new - W)^T), in double precision."""
-    difference = (new - W).double()
-    return float(((difference @ H.double()) * difference).sum())
+    return layer_errors([new], W, H)[0]
+
+
+def layer_errors(
+    several: Sequence[Float[Tensor, "o d"]],
+    W: Float[Tensor, "o d"],
+    H: Float[Tensor, "d d"],
+) -> list[float]:
+    """Return `layer_error` of several new weights; H is made double once."""
+    double = H.double()
+    found: list[float] = []
+    for new in several:
+        difference = (new - W).double()
+        found.append(float(((difference @ double) * difference).sum()))
+    return found
 
 
 def least_squares(

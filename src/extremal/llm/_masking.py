@@ -11,7 +11,7 @@ from ._config import PruneConfig
 from ._criteria import score, select, select_by_mass
 from ._dsnot import refine
 from ._errors import LLMError
-from ._least_squares import layer_error, least_squares
+from ._least_squares import layer_errors, least_squares
 from ._pattern import Pattern
 from ._sparsegpt import sweep
 from ._statistics import InputStatistics
@@ -103,9 +103,11 @@ def prune_layer(
     if criterion in ("sparsegpt", "admm", "alps"):
         assert gram is not None
         if criterion == "sparsegpt":
+            assert seen is not None
             swept = sweep(
-                dense, gram, pattern, damping=config.damping, block=config.block_columns, name=name
-            )
+                dense, gram, pattern, damping=config.damping, block=config.block_columns, name=name,
+                upper=seen.factor(sequences, config.damping, name),
+            )  # fmt: skip
             new, mask, damping = swept.weight, swept.keep, swept.damping
         elif criterion == "admm":
             new, mask, damping = admm(dense, gram, pattern=pattern, group=config.where, name=name)
@@ -144,10 +146,9 @@ def prune_layer(
         damping = used if used is not None else damping
     error = after = None
     if gram is not None:
-        whole = layer_error(torch.zeros_like(dense), dense, gram)
+        whole, error, after = layer_errors([torch.zeros_like(dense), masked, new], dense, gram)
         scale = 1 / whole if whole > 0 else 0.0
-        error = layer_error(masked, dense, gram) * scale
-        after = layer_error(new, dense, gram) * scale
+        error, after = error * scale, after * scale
     usual = 0.1 if "admm" in (update, criterion) else config.damping
     if damping is not None and damping > usual:
         note = f"the Gram matrix needed damping {damping:g}"

@@ -2,14 +2,15 @@
 
 import shutil
 import warnings
-from dataclasses import dataclass, replace
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from extremal.lab import Run, RunError, Table, command, from_plain, resolve, to_plain
-from extremal.training import save_tensors
+from extremal.training import write_tensors
 
 from ._certificate import MASKS, ClaimedLayer, write_model_certificate, write_parent
 from ._config import PruneConfig
@@ -20,7 +21,7 @@ from ._masking import LayerReport
 from ._report import write_prune_report
 from ._retrain import CHECKPOINT, RetrainConfig, Retrained, prepare, train_into
 from ._skeleton import Skeleton
-from ._stream import Stream, UnitReport
+from ._stream import Clock, Stream, UnitReport
 from ._text import context_of, draw_windows, read_text, text_sha256, tokenizer_of
 from ._writer import copy_files
 
@@ -38,6 +39,7 @@ class LLMPruned:
         units: What was done to every unit of blocks.
         tokens: Calibration tokens, 0 where none were needed.
         retrained: What the retraining afterwards did, where it was asked for.
+        around: Seconds before the first unit and after the last one, by phase.
     """
 
     path: Path
@@ -46,6 +48,7 @@ class LLMPruned:
     units: tuple[UnitReport, ...]
     tokens: int
     retrained: Retrained | None = None
+    around: dict[str, float] = field(default_factory=dict[str, float])
 
     @property
     def layers(self) -> tuple[LayerReport, ...]:
@@ -70,7 +73,7 @@ class LLMPruned:
     @property
     def seconds(self) -> dict[str, float]:
         """Time by phase."""
-        total: dict[str, float] = {}
+        total = dict(self.around)
         for unit in self.units:
             for phase, value in unit.seconds.items():
                 total[phase] = total.get(phase, 0.0) + value
@@ -189,11 +192,13 @@ def prune(
     device_of(settings.device)
     text = "" if settings.calibration is None else read_text(Path(settings.calibration))
     use = settings.needs_text
+    clock = Clock(torch.device(settings.device))
     identity = {
         **to_plain(settings),
         "calibration": text_sha256(text) if use else None,
         "source": folder.file_hashes(),
     }
+    clock.mark("hashes")
     with open_run(out, KIND, identity, resume=resume, force=force) as run:
         if resume and (run.path / "result.json").exists():
             return load_llm_pruned(out)
@@ -206,9 +211,11 @@ def prune(
                 tokenizer_of(folder.path), text, window=window, samples=settings.samples,
                 seed=settings.seed, mode=settings.mode,
             )  # fmt: skip
-        stream = Stream(folder, settings, run, out, ids)
+        clock.mark("text")
+        stream = Stream(folder, settings, run, out, ids, clock)
         if ids is not None and settings.needs_gram:
             _warn_few(stream.skeleton, settings.skip, ids.numel())
+        clock.mark("frame")
         units = stream.work()
         return _finished(stream, units, 0 if ids is None else ids.numel())
 
@@ -247,6 +254,7 @@ def _keep(run: Run, result: LLMPruned) -> None:
             "units": [to_plain(u) for u in result.units],
             "tokens": result.tokens,
             "retrained": None if result.retrained is None else result.retrained.as_json(),
+            "around": result.around,
         },
     )
 
@@ -260,13 +268,23 @@ def _finished(stream: Stream, units: list[UnitReport], tokens: int) -> LLMPruned
         for unit in units
         for x in unit.layers
     ]
-    stream.copy_rest(trained | {c.tensor for c in claimed})
     masks = stream.masks(len(units))
-    save_tensors(out / MASKS, masks)
-    copy_files(folder.path, folder.other_files(), out)
-    write_parent(out, folder, None)
+    table = {name: (mask.dtype, tuple(mask.shape)) for name, mask in masks.items()}
+    with ThreadPoolExecutor(2) as pool:  # hashing and writing: a core each, while others copy
+        side = [
+            pool.submit(write_tensors, out / MASKS, table, lambda name: [masks[name]]),
+            pool.submit(write_parent, out, folder, None),
+        ]
+        stream.copy_rest(trained | {c.tensor for c in claimed})
+        copy_files(folder.path, folder.other_files(), out)
+        for job in side:
+            job.result()
+    stream.clock.mark("masks, other tensors, parent")
     certificate = write_model_certificate(out, claimed, masks, trained)
-    result = LLMPruned(out, certificate, stream.config, tuple(units), tokens)
+    stream.clock.mark("certificate")
+    result = LLMPruned(
+        out, certificate, stream.config, tuple(units), tokens, around=stream.clock.seconds
+    )
     write_prune_report(out, result)
     _keep(run, result)
     shutil.rmtree(run.path / "activations", ignore_errors=True)
@@ -288,6 +306,7 @@ def load_llm_pruned(out: str | Path) -> LLMPruned:
         tuple(from_plain(UnitReport, u) for u in held["units"]),
         held["tokens"],
         None if held["retrained"] is None else from_plain(Retrained, held["retrained"]),
+        held.get("around", {}),
     )
 
 

@@ -4,6 +4,7 @@ The better of start and end is kept, so a reconstruction never ends with a large
 began with. Dropout is off. The order of the windows is fixed.
 """
 
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ class Repaired:
         after: The same at the end, of what was kept.
         kept: Whether the trained weights were better and were kept.
         steps: Optimiser steps.
+        seconds: Of those steps.
     """
 
     part: str
@@ -41,6 +43,7 @@ class Repaired:
     after: float
     kept: bool
     steps: int
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -273,10 +276,14 @@ def _fit(
     pieces = list(batches(len(inputs), config.batch_size))
     steps = len(pieces) * config.epochs
     trainer = Trainer(parameters, lrs, steps=steps, optimizer=config.optimizer, masks=held)
+    begun = time.perf_counter()
     for _ in range(config.epochs):
         for piece in pieces:
             _loss(forward(piece), target(piece), config.loss).backward()
             trainer.step()
+    if skeleton.device.type == "cuda":
+        torch.cuda.synchronize(skeleton.device)
+    seconds = time.perf_counter() - begun
     trainer.release()
     if adapters:
         try:
@@ -292,7 +299,7 @@ def _fit(
             for layer in layers:
                 if layer.name in weights:
                     layer.stored.copy_(weights[layer.name])
-    return Repaired(part, before, after if kept else before, kept, steps)
+    return Repaired(part, before, after if kept else before, kept, steps, seconds)
 
 
 def _loss(found: Tensor, wanted: Tensor, kind: str) -> Tensor:

@@ -40,6 +40,7 @@ from ._errors import LLMError
 from ._experts import take_apart
 from ._folder import NAME_OF, ModelFolder, Stored
 from ._load import Sparse, load_model, open_sparse
+from ._skeleton import find_blocks
 from ._text import context_of, draw_windows, read_text, text_sha256, tokenizer_of
 from ._train import DEFAULT_LR, Trainer, check_groups
 from ._writer import FolderWriter, copy_files
@@ -317,7 +318,6 @@ class _Session:
         self.network, self.config, self.teacher = network, config, teacher
         for p in network.parameters():
             p.requires_grad_(False)
-        self.before = {n: p.detach().clone() for n, p in self._small().items()}
         parameters: dict[str, Tensor] = {}
         lrs: dict[str, float] = {}
         held: dict[str, Tensor] = {}
@@ -375,10 +375,7 @@ class _Session:
             warmup=config.warmup,
         )  # fmt: skip
         if config.checkpointing:
-            _checkpointing(network, "enable")
-
-    def _small(self) -> dict[str, nn.Parameter]:
-        return dict(self.network.named_parameters())
+            _checkpoint_blocks(network)
 
     def loss(self, ids: Tensor) -> Tensor:
         """Next-token cross-entropy, with the teacher's divergence where there is one."""
@@ -400,7 +397,7 @@ class _Session:
         """Merge what was attached."""
         self.trainer.release()
         if self.config.checkpointing:
-            _checkpointing(self.network, "disable")
+            _plain_blocks(self.network)
         if self.config.adapters is not None:
             save_adapters(self.adapters, self.config.adapters)
         merge(self.network, self.adapters, allow_dense=self.config.allow_dense)
@@ -446,12 +443,23 @@ def _train(session: _Session, ids: Tensor, run: Run) -> tuple[list[float], float
     return losses, spent + time.perf_counter() - begun
 
 
-def _checkpointing(network: Any, what: str) -> None:
-    """Turn gradient checkpointing on or off; transformers 6 renames the switch."""
-    for name in (f"activation_checkpointing_{what}", f"gradient_checkpointing_{what}"):
-        if hasattr(network, name):
-            getattr(network, name)()
-            return
+def _checkpoint_blocks(network: nn.Module) -> None:
+    """Keep only the inputs of every block for the backward pass, which runs the block again.
+
+    The switch of transformers does nothing in evaluation mode, in which we train (no dropout).
+    """
+    from functools import partial
+
+    from torch.utils.checkpoint import checkpoint
+
+    for block in find_blocks(network)[1]:
+        again = partial(checkpoint, block.forward, use_reentrant=False, preserve_rng_state=False)
+        block.__dict__["forward"] = again
+
+
+def _plain_blocks(network: nn.Module) -> None:
+    for block in find_blocks(network)[1]:
+        block.__dict__.pop("forward", None)
 
 
 def _crash_point(name: str) -> None:

@@ -7,6 +7,7 @@ by name instead of being passed over.
 """
 
 from collections.abc import Generator
+from concurrent.futures import Executor, Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -71,6 +72,7 @@ class Skeleton:
         transformers = require("transformers", "llm")
         self.folder = folder
         self.device = device
+        self._ahead: dict[str, Future[Tensor]] = {}
         try:
             config = transformers.AutoConfig.from_pretrained(folder.path, local_files_only=True)
             with _on_meta():
@@ -100,7 +102,7 @@ class Skeleton:
         found: dict[str, str] = {}
         missing: list[str] = []
         first: dict[int, str] = {}
-        persistent = set(self.model.state_dict().keys())
+        persistent = self.model.state_dict()
         for name, value in (
             *self.model.named_parameters(remove_duplicate=False),
             *self.model.named_buffers(),
@@ -120,12 +122,10 @@ class Skeleton:
                 found[name] = first[id(parameters[name])]
                 missing.remove(name)
         for name, tensor in found.items():
-            if name in persistent and tuple(stored[tensor].shape) != tuple(
-                self.model.state_dict()[name].shape
-            ):
+            if name in persistent and tuple(stored[tensor].shape) != tuple(persistent[name].shape):
                 raise LLMError(
                     f"{tensor} has shape {list(stored[tensor].shape)}, but config.json implies "
-                    f"{list(self.model.state_dict()[name].shape)}; config and weights differ."
+                    f"{list(persistent[name].shape)}; config and weights differ."
                 )
         whole = [
             t
@@ -199,17 +199,29 @@ class Skeleton:
         """Read the tensors that a module holds itself."""
         for leaf, parameter in module._parameters.items():
             if parameter is not None and parameter.is_meta:
-                tensor = self.folder.read(self.tensor_of[f"{name}.{leaf}" if name else leaf])
+                stored = self.tensor_of[f"{name}.{leaf}" if name else leaf]
+                ahead = self._ahead.pop(stored, None)
+                tensor = self.folder.read(stored) if ahead is None else ahead.result()
+                tensor = tensor.to(self.device, non_blocking=True)
                 if not bool(torch.isfinite(tensor).all()):
                     raise LLMError(
                         f"the weight {name}.{leaf} holds NaN or infinity; the model is broken."
                     )
-                module._parameters[leaf] = nn.Parameter(tensor.to(self.device), requires_grad=False)
+                module._parameters[leaf] = nn.Parameter(tensor, requires_grad=False)
         for leaf, buffer in module._buffers.items():
             full = f"{name}.{leaf}" if name else leaf
             if buffer is not None and full in self.tensor_of:
                 stored = self.folder.read(self.tensor_of[full])
                 module._buffers[leaf] = stored.to(self.device, buffer.dtype)
+
+    def read_ahead(self, module: nn.Module, name: str, pool: Executor) -> None:
+        """Begin to read a module's tensors into pinned memory; `load` takes them from there."""
+        for owner, parent in module.named_modules(prefix=name):
+            for leaf, parameter in parent._parameters.items():
+                if parameter is not None and parameter.is_meta:
+                    stored = self.tensor_of[f"{owner}.{leaf}"]
+                    if stored not in self._ahead:
+                        self._ahead[stored] = pool.submit(self.folder.read, stored, pinned=True)
 
     def drop(self, module: nn.Module) -> None:
         """Put every parameter of a module back on the meta device."""

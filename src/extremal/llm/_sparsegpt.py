@@ -8,7 +8,9 @@ Differs from the published program: exact counts in every slab; the mask is retu
 off the zeros; a failed Cholesky doubles the damping and says so.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 import torch
 from jaxtyping import Bool, Float
@@ -36,20 +38,22 @@ class Swept:
     damping: float
 
 
-def upper_factor(
+def factor_of(
     H: Float[Tensor, "d d"],
     damping: float,
     name: str = "a layer",
 ) -> tuple[Float[Tensor, "d d"], float]:
-    """Return (U, damping used) with (H + damping)^-1 = U^T U."""
-    lower, _, used = factor(H, damping, name)
-    inverse = torch.cholesky_inverse(lower)
-    upper, failed = torch.linalg.cholesky_ex(inverse, upper=True)
-    while bool(failed):  # the inverse lost its definiteness to rounding
-        used = max(2 * used, 1e-6)
-        lower, _, used = factor(H, used, name)
-        upper, failed = torch.linalg.cholesky_ex(torch.cholesky_inverse(lower), upper=True)
-    return upper, used
+    """Return (U, damping used) with (H + damping)^-1 = U^T U; an input that is always 0 counts 1.
+
+    The published program factors H, inverts it and factors the inverse. Reversed in both indices,
+    H = L L^T gives H = R R^T with R = reversed(L) upper, and so U = R^-1: one factor and one
+    triangular solve, and no inverse that could lose its definiteness to rounding.
+    """
+    whole = H + torch.diag((H.diagonal() == 0).to(H.dtype))
+    lower, _, used = factor(whole.flip(0, 1), damping, name)
+    eye = torch.eye(len(H), dtype=H.dtype, device=H.device)
+    # By rows: the sweep reads rows of U, and took up to twice as long on LAPACK's columns.
+    return torch.linalg.solve_triangular(lower.flip(0, 1), eye, upper=True).contiguous(), used
 
 
 def sweep(
@@ -61,6 +65,7 @@ def sweep(
     damping: float = 0.01,
     block: int = 128,
     name: str = "a layer",
+    upper: tuple[Tensor, float] | None = None,
 ) -> Swept:
     """Prune and update in one sweep from left to right.
 
@@ -73,23 +78,30 @@ def sweep(
         damping: Times the mean of H's diagonal, added to it.
         block: Columns of a slab.
         name: For messages.
+        upper: What `factor_of` gives for H and the damping, where it is known.
 
-    Cost: a Cholesky factor of H, and o d^2 operations.
+    Cost: a Cholesky factor of H and a triangular solve, and o d^2 operations.
     """
-    weight = W.detach().to(H.dtype).clone()
-    dead = H.diagonal() == 0
-    if bool(dead.any()):
-        weight[:, dead] = 0
-    upper, used = upper_factor(H + torch.diag(dead.to(H.dtype)), damping, name)
-    diagonal = upper.diagonal()
+    weight = W.detach().to(H.dtype).clone(memory_format=torch.contiguous_format)
+    weight.masked_fill_(H.diagonal() == 0, 0)
+    U, used = factor_of(H, damping, name) if upper is None else upper
+    diagonal = U.diagonal()
     columns = weight.shape[1]
-    mask = torch.ones_like(weight, dtype=torch.bool) if keep is None else keep.clone()
-    error = 0.0
+    mask = torch.ones_like(weight, dtype=torch.bool)
+    if keep is not None:
+        mask &= keep
+    slab_of = _kernel(weight, U, pattern if keep is None else None, block)
+    error = torch.zeros((), dtype=torch.float64, device=weight.device)
     for start in range(0, columns, block):
         end = min(start + block, columns)
         if keep is None and not pattern.structured:
             slab = weight[:, start:end].square() / diagonal[start:end].square()
             mask[:, start:end] = select(slab, pattern, "tensor")
+        if slab_of is not None:
+            errors = slab_of(weight, mask, start, end)
+            weight[:, end:].addmm_(errors, U[start:end, end:], alpha=-1)
+            error += errors.double().square().sum()
+            continue
         errors = torch.zeros_like(weight[:, start:end])
         # A group of M may reach beyond the slab; its columns are kept up to date with the slab's.
         stop = min(-(-end // pattern.m) * pattern.m, columns) if pattern.structured else end
@@ -100,10 +112,25 @@ def sweep(
                 mask[:, group] = select(scores, pattern)
             column = weight[:, j]
             e = torch.where(mask[:, j], 0, column / diagonal[j])
-            weight[:, j:stop] -= e[:, None] * upper[j, j:stop]
+            weight[:, j:stop] -= e[:, None] * U[j, j:stop]
             weight[:, j] = torch.where(mask[:, j], weight[:, j], 0)
             errors[:, j - start] = e
         if stop < columns:
-            weight[:, stop:] -= errors @ upper[start:end, stop:]
-        error += float(errors.double().square().sum())
-    return Swept(weight.masked_fill(~mask, 0), mask, error, used)
+            weight[:, stop:] -= errors @ U[start:end, stop:]
+        error += errors.double().square().sum()
+    return Swept(weight.masked_fill(~mask, 0), mask, float(error), used)
+
+
+def _kernel(
+    weight: Tensor, U: Tensor, pattern: Pattern | None, block: int
+) -> Callable[[Tensor, Tensor, int, int], Tensor] | None:
+    """The GPU kernel for whole slabs: on CUDA in float32 where triton is, and groups fit slabs."""
+    if not weight.is_cuda or weight.dtype != torch.float32 or find_spec("triton") is None:
+        return None
+    n, m = (0, 0) if pattern is None else (pattern.n, pattern.m)
+    if m and block % m:
+        return None
+    from ._slab import sweep_slab
+
+    upper = U.contiguous()  # as it is, if it came from `factor_of`
+    return lambda w, keep, start, end: sweep_slab(w, keep, upper, start, end, n, m)

@@ -135,8 +135,12 @@ class Trainer:
             for n, p in self.parameters.items()
         }
         groups = [{"params": [m], "lr": lr[n], "top": lr[n]} for n, m in self.masters.items()]
+        # One kernel for all steps of AdamW where the weights are on a GPU.
+        self.fused = optimizer == "adamw" and all(m.is_cuda for m in self.masters.values())
         if optimizer == "adamw":
-            self.optimizer: torch.optim.Optimizer = torch.optim.AdamW(groups, weight_decay=0.0)
+            self.optimizer: torch.optim.Optimizer = torch.optim.AdamW(
+                groups, weight_decay=0.0, fused=self.fused or None
+            )
         elif optimizer == "sgd":
             self.optimizer = torch.optim.SGD(groups, momentum=0.9)
         else:
@@ -200,11 +204,12 @@ class Trainer:
                 master = self.masters[name]
                 if master is not p:
                     master.copy_(state[f"master.{name}"])
-                moments = {
-                    key.partition(".")[0]: value.clone()
-                    for key, value in state.items()
-                    if key.partition(".")[2] == name
-                    and key.partition(".")[0] not in ("value", "master")
-                }
+                moments: dict[str, Tensor] = {}
+                for key, value in state.items():
+                    kind, _, owner = key.partition(".")
+                    if owner == name and kind not in ("value", "master"):
+                        # Unless it is fused, AdamW counts its steps on the CPU.
+                        here = kind != "step" or self.fused
+                        moments[kind] = value.to(master.device) if here else value.clone()
                 if moments:
                     self.optimizer.state[master] = moments

@@ -24,6 +24,7 @@ from ._problem import GramProblem, Matrix, Vector
 
 _LAPACK: Any = linalg.lapack  # its functions are made at run time
 _BACK = 0.98  # how far a step goes towards the boundary
+_WRITTEN_OUT = 1 << 15  # entries of all coordinates' matrices
 _LARGE = 60  # rows from which step lengths come from bisection, not from eigenvalues
 _BISECTIONS = 20
 
@@ -153,6 +154,57 @@ class _Kernel:
                 t = self.span.T @ t @ self.span
             out[:k, :k] = t
             out[k, :k] = out[:k, k] = -self._pull(self._out(_symmetric(z @ x)))
+        return out
+
+
+class _SmallKernel(_Kernel):
+    """The same with the matrix of each coordinate written out, face and span included.
+
+    For a few thousand entries products of whole matrices beat gathers of single ones.
+    """
+
+    def __init__(
+        self, problem: GramProblem, face: Matrix | None, origin: Vector, span: Matrix | None
+    ) -> None:
+        super().__init__(problem, face, origin, span)
+        k, n = len(problem.free), problem.size
+        combine = self.combine if isinstance(self.combine, np.ndarray) else self.combine.toarray()
+        whole = np.zeros((k, n, n))
+        whole[:, self.a, self.b_] = combine
+        whole[:, self.b_, self.a] = combine
+        if span is not None:
+            whole = np.tensordot(span.T, whole, 1)
+        if face is not None:
+            whole = face.T @ whole @ face
+        self.n = whole.shape[-1]
+        self.rows = whole.reshape(len(whole) * self.n, self.n)
+        self.flat = whole.reshape(len(whole), self.n * self.n)
+        self.middle = self._in_face(problem.matrix(problem.complete(origin)))
+
+    def _moved(self, middle: Matrix | None, d: Vector) -> Matrix:
+        m = (d[:-1] @ self.flat).reshape(self.n, self.n)
+        if middle is not None:
+            m += middle
+        m.flat[:: self.n + 1] -= d[-1]
+        return m
+
+    def slack(self, y: Vector) -> Matrix:
+        return self._moved(self.middle, y)
+
+    def along(self, d: Vector) -> Matrix:
+        return self._moved(None, d)
+
+    def apply(self, x: Matrix) -> Vector:
+        return np.append(self.flat @ x.ravel(), -np.trace(x))
+
+    def schur(self, x: Matrix, z: Matrix) -> Matrix:
+        # <G_i, X G_j Z> = <(G_i X)', G_j Z>
+        k, n = self.dimension, self.n
+        out = np.empty((k + 1, k + 1))
+        left = (self.rows @ x).reshape(k, n, n).transpose(0, 2, 1).reshape(k, n * n)
+        np.matmul(left, (self.rows @ z).reshape(k, n * n).T, out=out[:k, :k])
+        out[k, :k] = out[:k, k] = -(self.flat @ _symmetric(z @ x).ravel())
+        out[k, k] = (x * z).sum()
         return out
 
 
@@ -398,7 +450,9 @@ def kernel_form(
     matrices of twice the unknowns.
     """
     start = problem.spread()[problem.free] if origin is None else origin
-    ops = _Kernel(problem, face, start, span)
+    unknowns = problem.freedom if span is None else span.shape[1]
+    form = _SmallKernel if unknowns * problem.size**2 <= _WRITTEN_OUT else _Kernel
+    ops = form(problem, face, start, span)
     y = ops.start.copy()
     q = ops.slack(y)
     n = len(q)

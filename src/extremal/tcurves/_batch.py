@@ -17,7 +17,7 @@ from extremal.lab import require
 from ._glued import glued
 from ._lattice import Point
 from ._notation import Scheme, from_code
-from ._scheme import Signs, read_signs, scheme_of
+from ._scheme import Signs, read_signs
 from ._triangulation import Triangulation
 
 _BATCH = 1 << 14
@@ -111,16 +111,20 @@ def _layout(t: Triangulation) -> _Layout:
     )
 
 
-def codes(t: Triangulation, signs: np.ndarray, threads: int = 1) -> tuple[np.ndarray, np.ndarray]:
-    """Return both halves of each vector's tree code and nothing else; see `schemes`."""
-    require("numba", "tcurves")
-    from ._batch_kernels import LANES, evaluate
-
+def _check_degree(t: Triangulation) -> None:
     if t.degree > _MOST_DEGREE:
         raise ValueError(
             f"batches hold codes of 128 bits, enough to degree {_MOST_DEGREE}, got {t.degree}; "
             "call scheme for one vector at a time."
         )
+
+
+def codes(t: Triangulation, signs: np.ndarray, threads: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """Return both halves of each vector's tree code and nothing else; see `schemes`."""
+    require("numba", "tcurves")
+    from ._batch_kernels import LANES, evaluate
+
+    _check_degree(t)
     layout = _layout(t)
     high, low = np.empty(len(signs), np.uint64), np.empty(len(signs), np.uint64)
     ovals = np.empty(len(signs), np.int64)
@@ -164,6 +168,7 @@ def schemes(
 
     Raises:
         ValueError: The shape or a value is wrong, or the degree is too large.
+        MissingExtra: `device` is `"cuda"` and cupy is not installed.
         TCurveError: There is no CUDA device.
 
     Example:
@@ -179,32 +184,20 @@ def schemes(
             raise ValueError(
                 f"signs have shape (N, {t.n}) for degree {t.degree}, got {signs.shape}."
             )
-        if signs.size and (signs.min() < 0 or signs.max() > 1):
+        there = device == "cuda" and signs.dtype == np.uint8  # a GPU looks while it reads them
+        if signs.size and not there and (signs.min() < 0 or signs.max() > 1):
             raise ValueError("signs are 0 and 1, and this array has other values.")
         array = np.ascontiguousarray(signs, np.uint8)
     else:
         rows = [read_signs(t, word) for word in signs]
         array = np.array(rows, np.uint8).reshape(len(rows), t.n)
     if device == "cuda":
-        from ._gpu import hashes
+        from ._gpu import indices
 
-        return _named(t, array, hashes(t, array))
+        _check_degree(t)
+        return Batch(*indices(t, array))
     high, low = codes(t, array, threads)
     return _grouped(t, high, low)
-
-
-def _named(t: Triangulation, signs: np.ndarray, hashed: np.ndarray) -> Batch:
-    """Give every hash the scheme of its first vector."""
-    _, first, index = np.unique(hashed, return_index=True, return_inverse=True)
-    found = [scheme_of(t, signs[k].tolist()) for k in first]
-    types = sorted(set(found))
-    place = {scheme: k for k, scheme in enumerate(types)}
-    return Batch(
-        np.array([place[s] for s in found], np.int32)[index.reshape(-1)]
-        if found
-        else np.empty(0, np.int32),
-        tuple(types),
-    )
 
 
 def _grouped(t: Triangulation, high: np.ndarray, low: np.ndarray) -> Batch:

@@ -295,6 +295,12 @@ def _independent(t: Triangulation, order: "tuple[int, ...]") -> dict[int, int]:
     return fixed
 
 
+def _normal(t: Triangulation) -> dict[int, int]:
+    """The signs that are fixed unless others are prescribed."""
+    index = point_index(t.degree)
+    return {index[p]: 1 for p in ((0, 0), (0, 1), (1, 0))}
+
+
 def normalised(t: Triangulation, signs: np.ndarray) -> np.ndarray:
     """Return the equivalent signs with (0,0), (0,1) and (1,0) set to 1, for rows of signs."""
     index = point_index(t.degree)
@@ -309,12 +315,11 @@ def plan(
     t: Triangulation, fixed: Mapping[int, int] | None, seed: int
 ) -> tuple[tuple[int, ...], dict[int, int], float]:
     """Return the order of points, the signs fixed in it and the number of states predicted."""
-    order, cost = elimination_order(t, 300, 2000, seed)
-    if cost > 2e5:  # worth a longer search
-        order, cost = elimination_order(t, 3000, 50_000, seed)
+    order, states = elimination_order(t, 300, 2000, seed)
+    if states > 5e5:  # worth a longer search
+        order, states = elimination_order(t, 3000, 50_000, seed)
     chosen = _independent(t, order) if fixed is None else dict(fixed)
-    # Beyond the range of the fit the number of states grows faster than the fitted cost.
-    return order, chosen, max(cost, 0.02 * cost**1.5)
+    return order, chosen, states
 
 
 def memory_limit(gib: float) -> int:
@@ -347,13 +352,17 @@ def run_sweep(
             "(count_ovals, most_even_ovals)."
         )
     allowed = {k: 1 << sign for k, sign in chosen.items()}
+    gauged = fixed is None and mode != EVEN
     threads = settings.threads or default_threads()
     if not sys.stderr.isatty():
-        frontier = sweep(t, order, allowed, mode=mode, threads=threads, memory=limit, keep=keep)
+        frontier = sweep(
+            t, order, allowed, mode=mode, threads=threads, memory=limit, keep=keep, gauged=gauged
+        )
     else:
         with progress(t.n, "census") as bar:
             frontier = sweep(
                 t, order, allowed, mode=mode, threads=threads, memory=limit, keep=keep,
+                gauged=gauged,
                 tell=lambda _, states: bar.advance(1, f"{states:,} states"),
             )  # fmt: skip
     return frontier, chosen
@@ -375,8 +384,7 @@ def _take(t: Triangulation, fixed: Mapping[int, int] | None, settings: CensusCon
     words = (digits[k : k + t.n] for k in range(0, len(digits), t.n))
     entries = [Entry(s, counts[s], w) for s, w in zip(ascending, words, strict=True)]
     if fixed is None:
-        index = point_index(t.degree)
-        chosen = {index[p]: 1 for p in ((0, 0), (0, 1), (1, 0))}
+        chosen = _normal(t)
     found = Census(t, chosen, tuple(entries), sum(frontier.states), time.perf_counter() - begun)
     assert sum(e.count for e in entries) == found.total, "every sign vector is counted once"
     return found
@@ -407,8 +415,11 @@ class _Sampler:
     def __init__(self, census_: Census) -> None:
         t = census_.triangulation
         self.t, self.points = t, t.points
-        # The same signs are fixed as in the census, so that samples are over the same vectors.
-        self.frontier, _ = run_sweep(t, census_.fixed, CensusConfig(threads=1), ALL, keep=True)
+        # Samples are over the same vectors as the census: those with its fixed signs, or, where
+        # three were fixed by symmetry, the normalised ones, to which it counts equivalent ones.
+        self.normal = dict(census_.fixed) == _normal(t)
+        fixed = None if self.normal else census_.fixed
+        self.frontier, _ = run_sweep(t, fixed, CensusConfig(threads=1), ALL, keep=True)
         self.finals = [s for s, _ in final_schemes(self.frontier, t.degree % 2 == 1)]
         self.weights: dict[Scheme, list[np.ndarray]] = {}
 
@@ -430,18 +441,19 @@ class _Sampler:
 
         weights = self._backward(scheme)
         rng = random.Random(seed)
-        found: list[str] = []
-        for _ in range(k):
+        given = np.zeros((k, self.t.n), np.int64)
+        for row in given:
             state = 0
-            signs = [0] * self.t.n
-            for layer, step in enumerate(self.frontier.steps):
+            for layer in range(self.t.n):
                 zero, one = (int(x) for x in self.frontier.following[layer][2 * state :][:2])
                 options = [int(weights[layer + 1][x]) if x >= 0 else 0 for x in (zero, one)]
                 sign = int(rng.randrange(sum(options)) >= options[0])
-                signs[step.point] = sign
+                row[layer] = sign
                 state = one if sign else zero
-            found.append(word(signs))
-        return found
+        signs = self.frontier.signs(given)
+        if self.normal:
+            signs = normalised(self.t, signs)
+        return [word(row) for row in signs.tolist()]
 
 
 @dataclass(frozen=True)

@@ -185,7 +185,7 @@ def _renamed(mask, names):
 @njit(cache=True, nogil=True)
 @no_type_check
 def expand(
-    mode, odd, step, edges, keep, keep_points, offset,
+    mode, odd, step, edges, offset, anchors, copies, flips, kept, turns,
     words, starts, order, low, high, base,
     sets, members, memo_keys, memo_values, may_make,
     out_words, out_start, out_hash, out_source, out_delta, put_off, counters,
@@ -197,9 +197,8 @@ def expand(
         odd: d mod 2.
         step: [copies before, copies of the point, points before, allowed signs as a mask].
         edges: Rows new copy, old copy, twist, old point's place, difference.
-        keep: Copies (old, then new) that stay on the frontier.
-        keep_points: Points (old, then the new one) that stay.
         offset: Of each copy, old and new: added to the point's sign.
+        anchors, copies, flips, kept, turns: The change of signs after the step; see `_gauge.Gauge`.
         words, starts: The source layer's rows.
         order: Which (state << 1 | sign) to expand if `may_make`; else empty, meaning all.
         low, high: The range of states, or of `order`.
@@ -228,7 +227,7 @@ def expand(
     closed = np.empty(MAX_REGIONS + 4, np.int64)
     inverse = np.empty(MAX_REGIONS + 4, np.int64)
     rows, used, later = counters[0], counters[1], counters[2]
-    n_keep = keep.size
+    n_keep = copies.shape[1]
     n_edges = edges.shape[0]
     label_words = (c_prev + 7) // 8
     listed = order.size > 0
@@ -349,18 +348,24 @@ def expand(
                             known = 1
                             res ^= one << np.uint64(x)
                         adj[x] = res
+            all_bits = bits | (np.uint64(sign) << np.uint64(points_prev))
+            change = 0
+            for k in range(anchors.size):
+                if anchors[k] >= 0 and not (all_bits >> np.uint64(anchors[k])) & one:
+                    change |= 1 << k
             # which regions stay on the frontier
             for x in range(total):
                 number[x] = -1
             live = 0
             for k in range(n_keep):
-                c = keep[k]
+                c = copies[change, k]
+                f = turns[change, k]
                 if c < c_prev:
                     x = leader[lab0[c]]
-                    f = par0[c] ^ turn[lab0[c]]
+                    f ^= par0[c] ^ turn[lab0[c]]
                 else:
                     x = leader[r + c - c_prev]
-                    f = turn[r + c - c_prev]
+                    f ^= turn[r + c - c_prev]
                 if number[x] < 0:
                     number[x] = live
                     inverse[live] = x
@@ -478,10 +483,9 @@ def expand(
                 counters[4] = 1
                 counters[0], counters[1], counters[2] = rows, used, later
                 return
-            new_bits = np.uint64(0)
-            all_bits = bits | (np.uint64(sign) << np.uint64(points_prev))
-            for k in range(keep_points.size):
-                new_bits |= ((all_bits >> np.uint64(keep_points[k])) & one) << np.uint64(k)
+            new_bits = flips[change]
+            for k in range(kept.size):
+                new_bits ^= ((all_bits >> np.uint64(kept[k])) & one) << np.uint64(k)
             head_out = new_bits | (np.uint64(regions) << np.uint64(32))
             if mode != 1:
                 if root >= 0:

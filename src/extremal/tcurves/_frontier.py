@@ -20,12 +20,13 @@ import numpy as np
 from extremal.lab import require
 
 from ._errors import MemoryLimitError
+from ._gauge import Gauge, Gauges, replay
 from ._glued import glued
 from ._triangulation import Triangulation
 
 ALL, OVALS, EVEN = 0, 1, 2
-_CHUNK = 8192  # source states an expansion
-_SHARDED = 50_000  # layers with more states are split into shards
+_CHUNK = 4096  # source states an expansion
+_SHARDED = 8_000  # layers with more states are split into shards
 _SHARD_BITS = 3
 _NONE = np.empty(0, np.int64)
 
@@ -46,14 +47,19 @@ class Step:
     point: int
     step: np.ndarray
     edges: np.ndarray
-    keep: np.ndarray
-    keep_points: np.ndarray
     offset: np.ndarray
+    gauge: Gauge
 
 
-def steps_of(t: Triangulation, order: Sequence[int], allowed: Mapping[int, int]) -> list[Step]:
-    """Prepare the steps of an order; `allowed` gives a mask of signs (1: 0, 2: 1, 3: both)."""
+def steps_of(
+    t: Triangulation, order: Sequence[int], allowed: Mapping[int, int], gauged: bool
+) -> list[Step]:
+    """Prepare the steps of an order; `allowed` gives a mask of signs (1: 0, 2: 1, 3: both).
+
+    If `gauged`, those with one allowed sign are three points that are independent mod 2.
+    """
     complex_ = glued(t)
+    gauges = Gauges(t, order, list(allowed) if gauged else [])
     first = complex_.first.tolist()
     between: dict[tuple[int, int], list[tuple[int, int, int, int]]] = {}
     point = complex_.point.tolist()
@@ -82,7 +88,6 @@ def steps_of(t: Triangulation, order: Sequence[int], allowed: Mapping[int, int])
         places[q] = before
         kept = [(index, p) for index, p in enumerate(combined) if left[p] > 0]
         # left[q] counts unvisited neighbours of q, as every visit lowers its neighbours' counts
-        keep = [places[p] + c for _, p in kept for c in range(first[p + 1] - first[p])]
         offset = [
             (offsets[first[p] + c], index)
             for index, p in enumerate(combined)
@@ -95,9 +100,8 @@ def steps_of(t: Triangulation, order: Sequence[int], allowed: Mapping[int, int])
                     [before, first[q + 1] - first[q], len(frontier), allowed.get(q, 3)], np.int64
                 ),
                 np.array(edges, np.int64).reshape(-1, 5),
-                np.array(keep, np.int64),
-                np.array([index for index, _ in kept], np.int64),
                 np.array(offset, np.int64).reshape(-1, 2),
+                gauges.next(combined, [p for _, p in kept], places),
             )
         )
         frontier = [p for _, p in kept]
@@ -272,12 +276,16 @@ class Frontier:
     def paths(self, numbers: Sequence[int], second: bool = False) -> np.ndarray:
         """Return the signs of many final states, a row each."""
         at = np.array(numbers, np.int64)
-        signs = np.zeros((len(at), len(self.steps)), np.int64)
+        given = np.zeros((len(at), len(self.steps)), np.int64)
         for layer in range(len(self.steps) - 1, -1, -1):
             source = (self.second if second else self.first)[layer][at]
-            signs[:, self.steps[layer].point] = source & 1
+            given[:, layer] = source & 1
             at = source >> 1
-        return signs
+        return self.signs(given)
+
+    def signs(self, given: np.ndarray) -> np.ndarray:
+        """Return the signs by point that were given layer after layer, a row each."""
+        return replay([step.point for step in self.steps], [s.gauge for s in self.steps], given)
 
 
 def sweep(
@@ -291,6 +299,7 @@ def sweep(
     keep: bool = False,
     tell: Callable[[int, int], None] | None = None,
     multisets: Multisets | None = None,
+    gauged: bool = False,
 ) -> Frontier:
     """Visit all points in order.
 
@@ -304,13 +313,15 @@ def sweep(
         keep: Whether to keep where every state leads, for sampling.
         tell: Called after each step with its number and the states.
         multisets: Those of an earlier sweep, which spares making them again. They grow.
+        gauged: The points in `allowed` are three that are independent mod 2, each with one sign,
+            1: other points may take over their part, see `_gauge.py`. Not with mode `EVEN`.
 
     Raises:
         MemoryLimitError: More memory is needed.
     """
     if threads < 1:
         raise ValueError(f"threads is a count of at least 1, got {threads}.")
-    steps = steps_of(t, order, allowed)
+    steps = steps_of(t, order, allowed, gauged)
     pool = ThreadPoolExecutor(threads) if threads > 1 else None
     try:
         return _Sweep(t, steps, mode, pool, memory, keep, tell, multisets).run()
@@ -450,7 +461,9 @@ class _Sweep:
     ) -> None:  # fmt: skip
         m = self.multisets
         _kernels().expand(
-            self.mode, self.odd, step.step, step.edges, step.keep, step.keep_points, step.offset,
+            self.mode, self.odd, step.step, step.edges, step.offset,
+            step.gauge.anchors, step.gauge.copies, step.gauge.flips, step.gauge.kept,
+            step.gauge.turns,
             shard.words, shard.starts, order, a, b, base,
             m.sets, m.members, m.keys, m.values, may_make,
             out.words, out.start, out.hash, out.source, out.delta, out.later, out.counters,

@@ -275,7 +275,7 @@ def _walk(job: _Job) -> dict[str, Any]:
             return float(top.value), new
         order, _ = elimination_order(t, 40, 800, rng.randrange(1 << 30))
         fixed = _first_three(t, order)
-        frontier = sweep(t, order, dict.fromkeys(fixed, 2), multisets=multisets)
+        frontier = sweep(t, order, dict.fromkeys(fixed, 2), multisets=multisets, gauged=True)
         counts: dict[Scheme, list[int]] = {}
         for number, (scheme, count) in enumerate(final_schemes(frontier, odd, trees)):
             counts.setdefault(scheme, [0, number])[0] += count

@@ -1,5 +1,7 @@
 """The spectral k-support ball, hull of {X : |X|_F <= radius, rank X <= k} (arXiv:2205.11921)."""
 
+import math
+
 from extremal.frankwolfe._arrays import Array, namespace, svd
 from extremal.frankwolfe._region import CountedBall, Shape
 from extremal.frankwolfe._thresholds import rowwise
@@ -33,6 +35,13 @@ class SpectralKSupport(CountedBall):
 
     def _gauge(self, x: Array) -> Array:
         return ksupport_norm(namespace(x).linalg.svd(x, full_matrices=False)[1], self.k)
+
+    def _violation(self, x: Array) -> Array:
+        # In blocks of k singular values the norm is at most the root of their number times the
+        # Frobenius norm; where that suffices, nothing need be decomposed.
+        xp = namespace(x)
+        bound = xp.linalg.norm(x, axis=(-2, -1)) * math.sqrt(math.ceil(min(x.shape[1:]) / self.k))
+        return bound - 1 if bool(xp.all(bound <= 1)) else self._gauge(x) - 1
 
     def _project(self, y: Array) -> Array:
         u, s, vt = svd(y)

@@ -1,0 +1,111 @@
+"""Polygons: triangles keep tiles simple, halves fit together, smooth cells keep the rules."""
+
+import math
+
+import numpy as np
+import pytest
+
+from extremal import coloring, verify
+from extremal.coloring import Colouring, Problem, Tiles
+from extremal.coloring._certify import parts_of
+from extremal.coloring._triangles import areas, ears, halved, longest_side, triangles
+from extremal.lab import write_certificate
+
+L_SHAPE = np.array([[0, 0], [2, 0], [2, 1], [1, 1], [1, 2], [0, 2]], float)
+STAR = np.array([[0, 3], [-1, 1], [-3, 0], [-1, -1], [0, -3], [1, -1], [3, 0], [1, 1]], float)
+BOW_TIE = np.array([[0, 0], [1, 1], [1, 0], [0, 1]], float)
+
+
+def shoelace(p):
+    q = np.roll(p, -1, 0)
+    return float((p[:, 0] * q[:, 1] - p[:, 1] * q[:, 0]).sum())
+
+
+@pytest.mark.parametrize("polygon", [L_SHAPE, STAR, L_SHAPE[:4]], ids=["L", "star", "square"])
+def test_ears_cover_a_simple_polygon(polygon):
+    cut = ears(polygon)
+    assert len(cut) == len(polygon) - 2
+    parts = [shoelace(polygon[list(t)]) for t in cut]
+    assert min(parts) > 0
+    assert sum(parts) == pytest.approx(shoelace(polygon))
+
+
+@pytest.mark.parametrize("polygon", [BOW_TIE, L_SHAPE[::-1]], ids=["bow-tie", "clockwise"])
+def test_ears_find_out_what_is_not_simple(polygon):
+    assert len(ears(polygon)) < len(polygon) - 2
+
+
+@pytest.fixture(scope="module")
+def five():
+    """Five colours and a free one on 48 x 48 cells."""
+    problem = Problem.plane(5, free_color=True)
+    _, soft = coloring.spectral_starts(problem, 0, 0, 8, math.inf)[0]
+    return problem, coloring.finish(soft, problem, 48, iterations=10_000).colouring
+
+
+def test_smooth_cells_keep_the_rules_and_have_shorter_boundaries(five):
+    problem, rough = five
+
+    def boundary(c):
+        return sum(int((c.cells != np.roll(c.cells, 1, axis)).sum()) for axis in (0, 1))
+
+    even = coloring.smooth(rough, problem)
+    assert coloring.conflict_pairs(even, problem) == 0
+    assert even.free_density <= rough.free_density
+    assert boundary(even) < boundary(rough)
+    assert even.lattice == rough.lattice
+
+
+def test_smoothing_leaves_a_colouring_without_choice_alone():
+    start = coloring.isbell(18)  # 7 colours; N = 18 has next to no room
+    problem = Problem.plane(7)
+    assert coloring.conflict_pairs(coloring.smooth(start, problem), problem) == 0
+
+
+def test_halves_are_the_same_for_both_tiles(five):
+    problem, cells = five
+    tiles = coloring.trace(coloring.smooth(cells, problem), 1.2, 0.002)
+    side = longest_side(tiles)
+    finer = halved(tiles, 0.6 * side)
+    assert longest_side(finer) < side
+    before = [shoelace(tiles.place(c)) for c in tiles.corners]
+    after = [shoelace(finer.place(c)) for c in finer.corners]
+    np.testing.assert_allclose(after, before, atol=1e-12)
+    # every directed side is met once the other way round, modulo the lattice
+    sides = set()
+    for own in finer.corners:
+        for (k, i, j), (m, a, b) in zip(own, (*own[1:], own[0]), strict=True):
+            sides.add((k, m, a - i, b - j))
+    assert {(m, k, -a, -b) for k, m, a, b in sides} == sides
+
+
+def test_tiles_stay_simple_and_are_certified(five, tmp_path):
+    problem, cells = five
+    done = coloring.refine(cells, problem, rounds=40, longest=0.4, smallest=0.002, tolerance=1.2)
+    assert done.verdict.status == "valid"
+    tiles = coloring.tiles_of(done.colouring)
+    cut, simple = triangles(tiles)
+    assert simple
+    assert (areas(tiles, cut) > 0).all()
+    assert done.colouring.free_density < cells.free_density
+    path = write_certificate(tmp_path / "c.json", parts_of(done.colouring, problem))
+    assert verify.file(path).accepted
+
+
+def test_a_start_that_crosses_itself_is_refused():
+    corners = (((0, 0, 0), (2, 0, 0), (1, 0, 0), (3, 0, 0)),)
+    places = np.array([[0, 0], [0.5, 0], [0.5, 0.5], [0, 0.5]])
+    tiles = Tiles(np.eye(2), places, corners, (0,))
+    with pytest.raises(coloring.ColoringError, match="crosses itself"):
+        coloring.optimise(tiles, Problem.plane(1))
+
+
+def test_patches_join_across_the_border_of_the_period():
+    cells = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]])
+    from extremal.coloring._trace import _patches
+
+    label, homes = _patches(cells)
+    assert homes == [(0, 0), (0, 1)]
+    assert label.tolist() == [[0, 1, 0], [1, 1, 1], [0, 1, 0]]
+    whole = Colouring([["3", "0"], ["0", "3"]], cells, 2)
+    assert whole.grid == (3, 3)
