@@ -31,7 +31,7 @@ class AdaSFW(RegionOptimizer):
         free_lr: Its learning rate; by default `lr`.
         free_momentum: Its momentum, for "sgd".
         free_weight_decay: Its weight decay.
-        fused: False never uses the compiled CPU step, which serves L2, maximum-norm and L1 balls.
+        fused: False never uses the compiled step, which serves L2, maximum-norm and L1 balls.
         betas: Of the averages of `AdamSFW`; None for AdaGrad's sum.
     """
 

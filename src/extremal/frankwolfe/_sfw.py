@@ -47,7 +47,7 @@ class SFW(RegionOptimizer):
         free_lr: Its learning rate; by default `lr`.
         free_momentum: Its momentum, for "sgd".
         free_weight_decay: Its weight decay.
-        fused: Use compiled kernels on the CPU; by default where numba is installed.
+        fused: Use compiled kernels; by default where numba is installed, on a GPU Triton.
         nesterov: Look ahead along the momentum, as Muon does.
         constrained: False adds lr v instead of moving towards v: the unconstrained form of Scion
             and of Muon without weight decay, which leaves the region.
