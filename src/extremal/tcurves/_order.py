@@ -2,10 +2,10 @@
 
 The frontier consists of the visited points with a neighbour not yet visited. With f points and c
 copies on it and r copies behind it a layer is given the cost exp(0.1 c + 0.3 f) (1 + r)^1.5 / 100.
-The exponents were chosen among six sets by the states of 22 triangulations of degree 6 to 10: they
-lead to orders with fewest states, although a fit to single layers has other ones (c counts
-connections across the frontier, r the variety of finished nests). All layers together have about
-0.008 times the square of the cost, to a factor of two at degrees 7 and 8. The order is the cheapest
+The exponents are the best of six sets on 22 triangulations of degree 6 to 10, by states; on others
+another set may win, and a fit to single layers has other ones (c counts connections across the
+frontier, r the variety of finished nests). All layers together have about 0.008 times the square of
+the cost, to a factor of two at degrees 7 and 8; beyond, that is extrapolated. The order is the cheapest
 found by greedy construction with random ties, improved by moving single points.
 """
 
