@@ -2,10 +2,18 @@
 
 import numpy as np
 import pytest
-import torch
 
-from extremal import interpret, verify
-from extremal.interpret import TrainConfig, attribution, certify, eval_x, fw_rde, train
+torch = pytest.importorskip("torch")
+
+from extremal import interpret, verify  # noqa: E402
+from extremal.interpret import (  # noqa: E402
+    TrainConfig,
+    attribution,
+    certify,
+    eval_x,
+    fw_rde,
+    train,
+)
 
 pytestmark = [
     pytest.mark.gpu,

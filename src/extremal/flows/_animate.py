@@ -182,7 +182,7 @@ def _movie(flow: NashFlow, path: Path, frames: int) -> Path:
 def _frame(data: dict[str, Any], time: float, file: Path) -> None:
     from ._curves import Curve
 
-    figure, axis = new_figure(8, 4.4)
+    figure, axis = new_figure(8.0, 4.4)
     axis.axis("off")
     spots = {n["name"]: (n["x"], n["y"]) for n in data["nodes"]}
     for arc in data["arcs"]:

@@ -294,9 +294,9 @@ def echelon(space: np.ndarray) -> tuple[np.ndarray, list[int]]:
         v[[i, i + int(r)]] = v[[i + int(r), i]]
         chosen.append(int(c))
         v[i] /= v[i, c]
-        for j in range(len(v)):
-            if j != i:
-                v[j] -= v[j, c] * v[i]
+        others = v[:, c].copy()
+        others[i] = 0.0
+        v -= np.outer(others, v[i])
     return v, chosen
 
 
@@ -319,7 +319,10 @@ def _rational_space(space: np.ndarray) -> list[list[Fraction]] | None:
 
 def _simple(x: float) -> Fraction | None:
     """The simplest fraction within the accuracy of a solver, if it is simple enough."""
-    for limit, tolerance in ((1, 2e-3), (12, 2e-4), (100, 2e-5), (1000, 2e-7)):
+    whole = round(x)  # most are integers, and the search for fractions is slow
+    if abs(whole - x) < 2e-3 * max(1.0, abs(x)):
+        return Fraction(whole)
+    for limit, tolerance in ((12, 2e-4), (100, 2e-5), (1000, 2e-7)):
         guess = Fraction(x).limit_denominator(limit)
         if abs(float(guess) - x) < tolerance * max(1.0, abs(x)):
             return guess
