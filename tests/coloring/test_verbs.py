@@ -345,3 +345,17 @@ def test_a_search_on_a_ray_cluster(tmp_path, ray_cluster):
     )  # fmt: skip
     assert found.status == "valid"
     assert verify.file(found.certificate).accepted
+
+
+def test_a_certificate_is_read_as_the_colouring_that_it_holds(tmp_path):
+    path = tmp_path / "c.json"
+    cells = coloring.isbell(18)
+    assert coloring.certify(cells, Problem.plane(7), out=path).status == "valid"
+    again = tmp_path / "again.json"
+    assert coloring.certify(path, Problem.plane(7), out=again).status == "valid"
+    held = [json.loads(f.read_text())["parts"][0]["witness"] for f in (path, again)]
+    assert held[0] == held[1]
+    assert cli.main(["coloring", "plot", str(path), "--out", str(tmp_path / "p.svg")]) == 0
+    path.write_text(json.dumps({"parts": [{"kind": "lab/measured"}]}))
+    with pytest.raises(ColoringError, match="something else"):
+        coloring.certify(path, Problem.plane(7))

@@ -191,7 +191,7 @@ def rules_of(asked: Problem) -> list[dict[str, Any]]:
 
 
 def read(source: "Colouring | PolygonColouring | str | Path") -> "Colouring | PolygonColouring":
-    """Return a colouring from itself, its file or a run folder.
+    """Return a colouring from itself, its file, its certificate or a run folder.
 
     Raises:
         ColoringError: There is none.
@@ -202,6 +202,8 @@ def read(source: "Colouring | PolygonColouring | str | Path") -> "Colouring | Po
     if path.is_dir():
         path = path / "colouring.json"
     plain = _json(path)
+    if isinstance(plain, dict) and "parts" in plain:
+        plain = _of_certificate(plain, path)
     if isinstance(plain, dict) and "tiles" in plain:
         return PolygonColouring.from_json(plain)
     return Colouring.from_json(plain)
@@ -232,6 +234,15 @@ def _problem(path: Path) -> Problem:
         return Problem.from_json(_json(path))
     except (TypeError, KeyError) as error:
         raise ColoringError(f"{path} is no problem ({error}).") from error
+
+
+def _of_certificate(plain: dict[str, Any], path: Path) -> dict[str, Any]:
+    """The colouring that a certificate holds; its claim is not checked here."""
+    for part in plain["parts"]:
+        if isinstance(part, dict) and part.get("kind") in ("coloring/cells", "coloring/polygons"):
+            known = ("colors", "free", "rest")
+            return {**{k: v for k, v in part["claim"].items() if k in known}, **part["witness"]}
+    raise ColoringError(f"{path} is a certificate of something else than a colouring.")
 
 
 def _json(path: Path) -> Any:
