@@ -5,8 +5,8 @@ copies on it and r copies behind it a layer is given the cost exp(0.1 c + 0.3 f)
 The exponents are the best of six sets on 22 triangulations of degree 6 to 10, by states; on others
 another set may win, and a fit to single layers has other ones (c counts connections across the
 frontier, r the variety of finished nests). All layers together have about 0.008 times the square of
-the cost, to a factor of two at degrees 7 and 8; beyond, that is extrapolated. The order is the cheapest
-found by greedy construction with random ties, improved by moving single points.
+the cost, to a factor of two at degrees 7 and 8; beyond, that is extrapolated. The order is the
+cheapest found by greedy construction with random ties, improved by moving single points.
 """
 
 from functools import lru_cache
