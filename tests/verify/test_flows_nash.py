@@ -45,6 +45,8 @@ def fractions_of(value, path=()):
         for i, item in enumerate(value):
             if len(path) >= 2 and path[-2] == "arcs" and i < 2:
                 continue  # the ends of an arc are names
+            if len(path) >= 2 and path[-2] == "origins" and i == 0:
+                continue  # and so are origins
             yield from fractions_of(item, (*path, i))
     elif isinstance(value, str):
         yield path

@@ -8,7 +8,7 @@ import pytest
 
 from extremal import flows
 
-from .test_flows_nash import TINY, changed, verdict
+from .test_flows_nash import TINY, changed, fractions_of, verdict
 
 BOTTLENECK = [("a", "m", 3, 9), ("b", "m", 1, 9), ("m", "t", 1, 1)]
 NETWORKS = {
@@ -33,23 +33,6 @@ def genuine(tmp_path_factory):
     return {
         name: json.loads(make().save(folder / name).read_text()) for name, make in NETWORKS.items()
     }
-
-
-def fractions_of(value, path=()):
-    """Every place that holds a fraction written as text."""
-    if isinstance(value, dict):
-        for key, item in value.items():
-            if key not in {"nodes", "sink", "status", "instance_sha256"}:
-                yield from fractions_of(item, (*path, key))
-    elif isinstance(value, list):
-        for i, item in enumerate(value):
-            if len(path) >= 2 and path[-2] == "arcs" and i < 2:
-                continue  # the ends of an arc are names
-            if len(path) >= 2 and path[-2] == "origins" and i == 0:
-                continue  # and so are origins
-            yield from fractions_of(item, (*path, i))
-    elif isinstance(value, str):
-        yield path
 
 
 @pytest.mark.parametrize("name", NETWORKS)

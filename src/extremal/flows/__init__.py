@@ -1,6 +1,7 @@
 """Flows over time: exact dynamic equilibria, packet simulation, and the study that joins them."""
 
 from ._animate import write_animation
+from ._arrival_flow import ArrivalFlow, ArrivalPhase
 from ._curves import Curve
 from ._deviation import Deviation, deviation
 from ._equilibrium import Event, NashFlow, Phase, Route
@@ -11,7 +12,6 @@ from ._inflow import Inflow
 from ._instances import SHIPPED, Instance, instance
 from ._loading import FluidLoading, load_fluid
 from ._long_run import SteadyState, potential, steady_state
-from ._many_origins import ArrivalFlow, ArrivalPhase
 from ._matsim import LinkRules
 from ._nash import NashOptions, nash
 from ._nash_to import NashToOptions, nash_to

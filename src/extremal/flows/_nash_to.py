@@ -8,8 +8,9 @@ from typing import Any
 
 from extremal.lab import Run, append_record, command, progress, rational, resolve, to_plain
 
+from ._arrival_flow import ArrivalFlow
 from ._inflow import Inflow
-from ._many_origins import ArrivalFlow, arrival_flow
+from ._many_origins import arrival_flow
 from ._nash import METHODS, as_text, load, network_digest
 from ._network import Network
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from extremal.lab import PALETTE, figure_bytes, new_figure
 
+from ._arrival_flow import ArrivalFlow
 from ._equilibrium import NashFlow, Phase
-from ._many_origins import ArrivalFlow
 from ._network import Network
 
 if TYPE_CHECKING:
