@@ -11,7 +11,7 @@ import torch
 import transformers
 
 from extremal import llm
-from extremal.llm._stream import peak_bytes
+from extremal.llm._usage import peak_bytes
 
 
 def main() -> None:

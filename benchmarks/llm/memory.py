@@ -32,7 +32,7 @@ BLOCK = 4 * (4 * 512 * 512 + 3 * 512 * 1408)  # bytes of one block
 PROGRAM = """
 import json, sys
 from extremal import llm
-from extremal.llm._stream import peak_bytes
+from extremal.llm._usage import peak_bytes
 llm.prune(sys.argv[1], out=sys.argv[2], calibration=sys.argv[3], samples=8, window=32,
           micro_batch=4, update=sys.argv[4], threads=1)
 print(json.dumps(peak_bytes()))

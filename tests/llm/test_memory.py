@@ -15,7 +15,7 @@ BLOCK = 4 * (4 * 512 * 512 + 3 * 512 * 1408)  # bytes of one block: 12.8 MB
 PROGRAM = """
 import sys
 from extremal import llm
-from extremal.llm._stream import peak_bytes
+from extremal.llm._usage import peak_bytes
 llm.prune(sys.argv[1], out=sys.argv[2], calibration=sys.argv[3], samples=4, window=16,
           micro_batch=4, threads=1)
 print(peak_bytes())

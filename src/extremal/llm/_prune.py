@@ -21,8 +21,9 @@ from ._masking import LayerReport
 from ._report import write_prune_report
 from ._retrain import CHECKPOINT, RetrainConfig, Retrained, prepare, train_into
 from ._skeleton import Skeleton
-from ._stream import Clock, Stream, UnitReport
+from ._stream import Stream, UnitReport
 from ._text import context_of, draw_windows, read_text, text_sha256, tokenizer_of
+from ._usage import Clock
 from ._writer import copy_files
 
 KIND = "llm/prune"

@@ -8,16 +8,15 @@ gives the same bytes: nothing random has a state, every stream is derived from t
 Where activations lie on the device there are no files of them to go on from; a run that goes on
 then sends the windows through the finished blocks again, which costs a forward pass for each. On a
 GPU the next block is read, and the last one written, while the present one is computed.
+
+A little over 600 lines, because the steps of a unit are one object with one state.
 """
 
-import ctypes
-import resource
-import sys
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
@@ -44,6 +43,7 @@ from ._pattern import Pattern
 from ._reconstruct import Repaired, Split, reconstruct, split_block
 from ._skeleton import Layer, Skeleton
 from ._statistics import InputStatistics
+from ._usage import Clock, give_back, memory_named, peak_bytes
 from ._writer import FolderWriter
 
 _COPIES = 6  # of the activations on a device: two chains twice, targets, the middle of a block
@@ -68,39 +68,6 @@ class UnitReport:
     trained: tuple[str, ...]
     seconds: dict[str, float]
     peak_bytes: int
-
-
-@dataclass
-class Clock:
-    """Seconds by phase, of a device that may work asynchronously."""
-
-    device: torch.device
-    seconds: dict[str, float] = field(default_factory=dict[str, float])
-    last: float = field(default_factory=time.perf_counter)
-
-    def mark(self, phase: str) -> None:
-        """Count the time since the last mark as a phase's."""
-        if self.device.type == "cuda":  # its work is asynchronous
-            torch.cuda.synchronize(self.device)
-        now = time.perf_counter()
-        self.seconds[phase] = self.seconds.get(phase, 0.0) + now - self.last
-        self.last = now
-
-
-@contextmanager
-def memory_named(place: str) -> Generator[None]:
-    """Say where memory ran out; nothing is tried in another way."""
-    try:
-        yield
-    except (MemoryError, torch.OutOfMemoryError, RuntimeError) as error:
-        short = isinstance(error, (MemoryError, torch.OutOfMemoryError))
-        if not short and "allocate memory" not in str(error):
-            raise
-        raise LLMError(
-            f"memory ran out at {place}; nothing of its block was kept, the blocks before it are "
-            "on the disk. Go on with --resume where there is more memory, or start again with a "
-            "smaller --micro-batch, or a criterion and update without Gram matrices."
-        ) from error
 
 
 class _Enough(Exception):
@@ -655,25 +622,3 @@ class Stream:
         for part in side_by_side(load_tensors, files):
             found |= part
         return found
-
-
-def give_back() -> None:
-    """Let the C library return freed memory to the system, where it can.
-
-    Tensors below 32 MB come from its heap, whose gaps made a model of 24 blocks of 13 MB peak
-    154 MB above one of 6.
-    """
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
-    if trim is not None:
-        trim(0)
-
-
-def peak_bytes() -> int:
-    """Return the largest resident memory of this process so far, GPU memory excluded."""
-    status = Path("/proc/self/status")
-    if status.exists():  # unlike getrusage, it does not begin with the parent's peak
-        for line in status.read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
