@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ._cones import dominant, scaled_dominant
+from ._errors import TimeLimitError
 from ._interior import Margin, Stop, kernel_form, moment_form
 from ._problem import GramProblem, Vector
 
@@ -83,8 +84,8 @@ def guarded(call: Callable[[], Margin], name: str) -> tuple[Margin | None, str]:
         found = call()
     except (KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
-    except ImportError:
-        raise  # an absent package is for the user to install
+    except (ImportError, TimeLimitError):
+        raise  # an absent package is for the user to install, the time limit for the decision
     except BaseException as error:  # noqa: BLE001 - a Rust panic derives from BaseException
         return None, f"the solver {name} failed ({type(error).__name__}: {str(error)[:80]})"
     if not (np.isfinite(found.q).all() and np.isfinite(found.t)):

@@ -14,11 +14,15 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from scipy import linalg
+
 from extremal.lab import require
 
+from ._deadline import check_time
 from ._sumset import Rows
 
 Matrix = Float[np.ndarray, "_ _"]
+_LAPACK: Any = linalg.lapack  # its functions are made at run time
 _UNIT = 2.0**-53
 
 
@@ -46,9 +50,33 @@ class ExactBlock:
         return str(v) if v == 0 or self.denominator == 1 else str(self.value(i, j))
 
     @cached_property
+    def definite(self) -> bool:
+        """Whether floats prove Q positive definite; False says nothing."""
+        return definite_by_floats(self.floats)
+
+    @cached_property
+    def floats(self) -> Matrix:
+        """The entries, divided by one power of two and rounded."""
+        return matrix_of(self.entries)
+
+    @cached_property
+    def _ldl(self) -> "list[tuple[Any, dict[int, Any]]] | None":
+        return ldl(self.entries)
+
+    @property
+    def semidefinite(self) -> bool:
+        """Whether the block is what it has to be; exact."""
+        if self.definite:
+            return True
+        # Clearly indefinite ones need no exact elimination: refusing a candidate claims nothing.
+        if not factors(self.floats + 1e-12 * len(self.entries) * np.eye(len(self.entries))):
+            return False
+        return self._ldl is not None
+
+    @cached_property
     def pivots(self) -> "tuple[tuple[Fraction, dict[int, Fraction]], ...]":
         """The squares: Q is the sum of d l l' over these (d, l), d > 0, exactly."""
-        found = ldl(self.entries)
+        found = self._ldl
         assert found is not None  # every block that exists was shown semidefinite
         scale = self.denominator
         return tuple(
@@ -77,6 +105,7 @@ def ldl(entries: Sequence[Sequence[int]]) -> "list[tuple[Any, dict[int, Any]]] |
     }
     out: list[tuple[Any, dict[int, Any]]] = []
     while rows:
+        check_time()
         k = min(rows, key=lambda i: (len(rows[i]), i))
         pivot_row = rows.pop(k)
         d = pivot_row.pop(k, None)
@@ -87,15 +116,19 @@ def ldl(entries: Sequence[Sequence[int]]) -> "list[tuple[Any, dict[int, Any]]] |
         if d < 0:
             return None
         unit = {j: v / d for j, v in pivot_row.items()}
-        for i, v in pivot_row.items():
+        order = list(pivot_row.items())
+        for at, (i, v) in enumerate(order):
             row = rows[i]
             del row[k]
-            for j, u in unit.items():
-                new = row.get(j, 0) - v * u
+            for j, _ in order[at:]:  # the other triangle is its mirror
+                old = row.get(j)
+                new = -v * unit[j] if old is None else old - v * unit[j]
                 if new:
-                    row[j] = new
-                else:
-                    row.pop(j, None)
+                    row[j] = rows[j][i] = new
+                elif old is not None:
+                    del row[j]
+                    if i != j:
+                        del rows[j][i]
         unit[k] = gmpy2.mpq(1)
         out.append((d, unit))
     return out
@@ -112,32 +145,25 @@ def definite_by_floats(m: Matrix) -> bool:
     n = len(m)
     if not np.isfinite(m).all():
         return False
-    diagonal = np.diag(m)
+    diagonal = m.diagonal()
     if n == 0:
         return True
     if diagonal.min() <= 1e-280:
         return False
     shift = 8 * (n + 4) * _UNIT * float(diagonal.sum())
     shift += 8 * _UNIT * float(np.linalg.norm(m))
-    try:
-        np.linalg.cholesky(m - shift * np.eye(n))
-    except np.linalg.LinAlgError:
-        return False
-    return True
+    return factors(m - shift * np.eye(n))
 
 
 def semidefinite(entries: Sequence[Sequence[int]]) -> bool:
     """Whether a symmetric integer matrix is positive semidefinite; exact."""
-    m = matrix_of(entries)
-    if not m.any():
-        return True
-    if definite_by_floats(m):
-        return True
-    n = len(m)
-    # Clearly indefinite ones need no exact elimination: refusing a candidate claims nothing.
-    if float(np.linalg.eigvalsh(m)[0]) < -1e-12 * n:
-        return False
-    return ldl(entries) is not None
+    rows = np.zeros((len(entries), 0), dtype=np.int64)
+    return ExactBlock(rows, tuple(map(tuple, entries)), 1).semidefinite
+
+
+def factors(m: Matrix) -> bool:
+    """Whether Cholesky in floats runs to its end."""
+    return _LAPACK.dpotrf(m.T, lower=1, clean=0)[1] == 0
 
 
 def matrix_of(entries: Sequence[Sequence[int]]) -> Matrix:

@@ -10,7 +10,9 @@ z(x) for rational real zeros x of p; and for irrational null spaces the smallest
 contains them, found by integer relations (LLL).
 """
 
-from collections.abc import Iterator
+import itertools
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -19,6 +21,7 @@ from scipy import linalg
 
 from extremal.lab import require
 
+from ._deadline import check_time
 from ._exact import ExactBlock
 from ._interior import Margin, Stop, kernel_form
 from ._problem import GramProblem, Matrix
@@ -29,14 +32,55 @@ _MAX_TRIES = 12
 _MAX_EQUATIONS = 4_000_000  # entries of the rational system
 
 Kernel = list[list[list[Fraction]]]  # of each block: vectors
+Levels = tuple[tuple[int, float], ...]  # denominators, and how near a float must be to be one
+_STRICT: Levels = ((12, 2e-4), (100, 2e-5), (1000, 2e-7))
+# Where a face lies in a face the dual is less accurate, and few denominators are above 30.
+_LOOSE: Levels = ((30, 2e-4), (100, 2e-5), (1000, 2e-7))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Affine:
-    """Free pairs = origin + span mu, exactly."""
+    """The free pairs that kill a kernel, in integers: some are chosen, the others follow.
 
-    origin: list[Fraction]
-    span: list[dict[int, Fraction]]  # of each mu: its effect on the free pairs
+    scale * pivot pair = last entry / denominator - (entries of the chosen ones) * (chosen pairs),
+    with a scale for each row.
+
+    Attributes:
+        count: How many free pairs there are.
+        chosen: Which may have any value.
+        pivots: Which follow.
+        rows: For each of these the integers above: of the chosen ones, then the last.
+        scales: None is 0.
+        denominator: Of the right sides, positive.
+    """
+
+    count: int
+    chosen: list[int]
+    pivots: list[int]
+    rows: list[list[int]]
+    scales: list[int]
+    denominator: int
+
+    def floats(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return origin and span: free pairs = origin + span chosen."""
+        origin = np.zeros(self.count)
+        span = np.zeros((self.count, len(self.chosen)))
+        span[self.chosen, np.arange(len(self.chosen))] = 1.0
+        for pivot, row, scale in zip(self.pivots, self.rows, self.scales, strict=True):
+            origin[pivot] = row[-1] / (scale * self.denominator)
+            span[pivot] = [-x / scale if x else 0.0 for x in row[:-1]]
+        return origin, span
+
+    def exact(self, numerators: Sequence[int], d: int) -> list[Fraction]:
+        """Return all free pairs, exactly, from the chosen ones over a denominator."""
+        out = [Fraction(0)] * self.count
+        for j, v in zip(self.chosen, numerators, strict=True):
+            out[j] = Fraction(v, d)
+        for pivot, row, scale in zip(self.pivots, self.rows, self.scales, strict=True):
+            moved = sum(x * v for x, v in zip(row, numerators, strict=False) if x)
+            top = row[-1] * d - self.denominator * moved
+            out[pivot] = Fraction(top, scale * self.denominator * d)
+        return out
 
 
 def certify_on_face(
@@ -87,47 +131,31 @@ def _inside(
     affine = _killing(problem, kernel)
     if affine is None:
         return None
+    if not affine.chosen:
+        return exact_blocks(problem, affine.exact([], 1))
     face = _complement(problem, kernel)
-    span = np.zeros((problem.freedom, len(affine.span)))
-    scale = problem.scale
-    for j, column in enumerate(affine.span):
-        for e, v in column.items():
-            span[e, j] = float(v)
-    origin = np.array([float(v) for v in affine.origin]) / scale
     if face.shape[1] == 0:
-        return exact_blocks(problem, affine.origin)
-    if not len(affine.span):
-        return exact_blocks(problem, affine.origin)
-    margin = kernel_form(problem, stop, face, origin, span)
+        return exact_blocks(problem, affine.exact([0] * len(affine.chosen), 1))
+    scale = problem.scale
+    origin, span = affine.floats()
+    margin = kernel_form(problem, stop, face, origin / scale, span)
     if margin.upper < -1e-7:
         return None
-    # mu by least squares: the echelon form has a unit row for each of them
     values = margin.q[problem.pairs.a, problem.pairs.b][problem.free] * scale
-    pivot = [next(e for e, v in c.items() if v == 1 and _alone(affine, e)) for c in affine.span]
-    mu = values[pivot]
+    chosen = values[affine.chosen]
     # Without an interior only the denominators of the data can hit a proof.
     for d in DENOMINATORS if abs(margin.t) > 1e-9 else (*DENOMINATORS[:8], 10**4):
-        numerators = np.rint(mu * d)
+        numerators = np.rint(chosen * d)
         if np.abs(numerators).max(initial=0.0) > 2.0**62:
             break
-        if not plausible(problem, origin * scale + span @ (numerators / d)):
+        if not plausible(problem, origin + span @ (numerators / d)):
             continue
-        free = list(affine.origin)
-        for j, column in enumerate(affine.span):
-            size = Fraction(int(numerators[j]), d)
-            if size:
-                for e, v in column.items():
-                    free[e] += size * v
-        found = exact_blocks(problem, free)
+        found = exact_blocks(problem, affine.exact([int(v) for v in numerators], d))
         if found is not None:
             return found
     if depth < 4 and abs(margin.t) < 1e-5:
         return _each(problem, margin, kernel, [], stop, tried, depth + 1)
     return None
-
-
-def _alone(affine: _Affine, e: int) -> bool:
-    return sum(e in c for c in affine.span) == 1 and affine.origin[e] == 0
 
 
 def _complement(problem: GramProblem, kernel: Kernel) -> Matrix:
@@ -151,68 +179,55 @@ def _killing(problem: GramProblem, kernel: Kernel) -> _Affine | None:
     """Solve Q v = 0 for all v of the kernel, exactly; None if that is impossible or too large."""
     flint = require("flint", "sos")
 
-    p, k = problem.pairs, problem.freedom
-    free_at = {e: i for i, e in enumerate(problem.free.tolist())}
-    by_sum: dict[int, list[int]] = {}
-    for e in problem.free.tolist():
-        by_sum.setdefault(int(p.s[e]), []).append(e)
-    weight = problem.weights.astype(int).tolist()
-    c = problem.exact
-    dependent = problem.dependent.tolist()
-    pair_at = {(a, b): e for e, (a, b) in enumerate(zip(p.a.tolist(), p.b.tolist(), strict=True))}
-    rows: list[dict[int, Fraction]] = []
-    s = p.s.tolist()
+    k = problem.freedom
+    count = sum(len(v) * len(b) for v, b in zip(kernel, problem.blocks, strict=True))
+    if count * (k + 1) > _MAX_EQUATIONS:
+        return None
+    denominator, effects, constants = problem.integer_effects
+    equations: list[list[int]] = []
     for vectors, start, end in zip(kernel, problem.starts, problem.starts[1:], strict=False):
-        for v in vectors:
-            for i in range(start, end):
-                row: dict[int, Fraction] = {}
-                right = Fraction(0)
-                for j, x in enumerate(v, start=start):
-                    if not x:
-                        continue
-                    e = pair_at[min(i, j), max(i, j)]
-                    if e in free_at:
-                        row[free_at[e]] = row.get(free_at[e], Fraction(0)) + x
-                        continue
-                    assert dependent[s[e]] == e
-                    right -= x * c[s[e]] / weight[e]
-                    for f in by_sum.get(s[e], ()):
-                        at = free_at[f]
-                        row[at] = row.get(at, Fraction(0)) - x * weight[f] / weight[e]
-                row = {at: x for at, x in row.items() if x}
-                if row:
-                    row[k] = right
-                    rows.append(row)
-                elif right:
-                    return None
-    if not rows:
-        return _Affine([Fraction(0)] * k, [{i: Fraction(1)} for i in range(k)])
-    if len(rows) * (k + 1) > _MAX_EQUATIONS:
+        if not vectors:
+            continue
+        check_time()
+        v = [_integers(row) for row in vectors]
+        at = problem.pair_at[start:end, start:end]
+        # of row i and vector v: the sum over j of v_j times what 2 denominator Q[i, j] is
+        small = 4 * max(sum(map(abs, row)) for row in v) < 2**53  # exact in floats, then
+        kind = float if small else object
+        left = np.tensordot(np.array(v, dtype=kind), effects[at].astype(kind), (1, 1))
+        rows = left.reshape(-1, k).astype(np.int64 if small else object).tolist()
+        right = [[constants[e] for e in row] for row in at.tolist()]
+        for row, (x, c) in zip(rows, itertools.product(v, right), strict=True):
+            equations.append([*row, sum(y * z for y, z in zip(x, c, strict=True) if z)])
+    equations = [row for row in equations if any(row)]
+    for row in equations:
+        row[k] = -row[k]
+        if not any(row[:k]):
+            return None
+    if not equations:
+        return _Affine(k, list(range(k)), [], [], [], 1)
+    reduced, scale, rank = flint.fmpz_mat(equations).rref()
+    check_time()
+    scale = int(scale)
+    found = reduced.tolist()[:rank]
+    pivots = [next(at for at, x in enumerate(row) if x) for row in found]
+    if pivots[-1] == k:
         return None
-    matrix = flint.fmpq_mat(len(rows), k + 1)
-    for i, row in enumerate(rows):
-        for j, x in row.items():
-            matrix[i, j] = flint.fmpq(x.numerator, x.denominator)
-    reduced, rank = matrix.rref()
-    pivots: list[int] = []
-    at = 0
-    for i in range(rank):
-        while reduced[i, at] == 0:
-            at += 1
-        pivots.append(at)
-    if pivots and pivots[-1] == k:
-        return None
-    origin = [Fraction(0)] * k
-    others = sorted(set(range(k)) - set(pivots))
-    span: list[dict[int, Fraction]] = [{j: Fraction(1)} for j in others]
-    for i, pivot in enumerate(pivots):
-        value = reduced[i, k]
-        origin[pivot] = Fraction(int(value.p), int(value.q))
-        for column, j in zip(span, others, strict=True):
-            x = reduced[i, j]
-            if x != 0:
-                column[pivot] = -Fraction(int(x.p), int(x.q))
-    return _Affine(origin, span)
+    chosen = sorted(set(range(k)) - set(pivots))
+    rows: list[list[int]] = []
+    scales: list[int] = []
+    for row in found:
+        kept = [int(row[j]) for j in (*chosen, k)]
+        divisor = math.gcd(scale, *kept)  # what elimination without fractions left behind
+        rows.append([x // divisor for x in kept])
+        scales.append(scale // divisor)
+    return _Affine(k, chosen, pivots, rows, scales, denominator)
+
+
+def _integers(v: Sequence[Fraction]) -> list[int]:
+    """The same direction in integers."""
+    scale = math.lcm(*(x.denominator for x in v))
+    return [x.numerator * (scale // x.denominator) for x in v]
 
 
 def _guesses(
@@ -224,12 +239,14 @@ def _guesses(
     # Every Gram matrix kills the range of an optimal dual matrix, and that range is accurate.
     dual = [linalg.eigh(margin.moments[start:end, start:end]) for start, end in spans]
     for threshold in _cuts(np.concatenate([w for w, _ in dual])):
-        hulls = [
-            _rational_space(_joined(old, v[:, w > threshold]))
-            for (w, v), old in zip(dual, given, strict=True)
+        ranges = [
+            _joined(old, v[:, w > threshold]) for (w, v), old in zip(dual, given, strict=True)
         ]
-        if all(k is not None for k in hulls):
-            yield [k for k in hulls if k is not None]
+        for levels in (_STRICT, _LOOSE):
+            hulls = [_rational_space(space, levels) for space in ranges]
+            if all(k is not None for k in hulls):
+                yield [k for k in hulls if k is not None]
+                break
     spaces = [linalg.eigh(margin.q[start:end, start:end]) for start, end in spans]
     exact: Kernel = [list(k) for k in known]
     for x in zeros:
@@ -300,33 +317,36 @@ def echelon(space: np.ndarray) -> tuple[np.ndarray, list[int]]:
     return v, chosen
 
 
-def _rational_space(space: np.ndarray) -> list[list[Fraction]] | None:
+def _rational_space(space: np.ndarray, levels: Levels = _STRICT) -> list[list[Fraction]] | None:
     """Rational vectors that span the columns, or None if they do not look rational."""
     if not space.shape[1]:
         return []
     reduced, _ = echelon(space)
-    out: list[list[Fraction]] = []
-    for row in reduced.tolist():
-        vector: list[Fraction] = []
-        for x in row:
-            guess = _simple(x)
-            if guess is None:
-                return None
-            vector.append(guess)
-        out.append(vector)
-    return out
+    tops, bottoms = _simple(reduced.ravel(), levels)
+    if not bottoms.all():
+        return None
+    n = len(space)
+    every = [Fraction(a, b) for a, b in zip(tops.tolist(), bottoms.tolist(), strict=True)]
+    return [every[at : at + n] for at in range(0, len(every), n)]
 
 
-def _simple(x: float) -> Fraction | None:
-    """The simplest fraction within the accuracy of a solver, if it is simple enough."""
-    whole = round(x)  # most are integers, and the search for fractions is slow
-    if abs(whole - x) < 2e-3 * max(1.0, abs(x)):
-        return Fraction(whole)
-    for limit, tolerance in ((12, 2e-4), (100, 2e-5), (1000, 2e-7)):
-        guess = Fraction(x).limit_denominator(limit)
-        if abs(float(guess) - x) < tolerance * max(1.0, abs(x)):
-            return guess
-    return None
+def _simple(x: np.ndarray, levels: Levels) -> tuple[np.ndarray, np.ndarray]:
+    """The fractions of least denominator within the accuracy of a solver; denominator 0: none."""
+    size = np.maximum(1.0, np.abs(x))
+    tops = np.rint(x)
+    bottoms = (np.abs(tops - x) < 2e-3 * size).astype(np.int64)  # most are integers
+    for limit, tolerance in levels:
+        left = np.flatnonzero(bottoms == 0)
+        if not len(left):
+            break
+        d = np.arange(2, limit + 1)
+        near = np.rint(np.outer(x[left], d))
+        hit = np.abs(near / d - x[left, None]) < tolerance * size[left, None]
+        at = hit.argmax(axis=1)
+        good = hit.any(axis=1)
+        tops[left[good]] = near[good, at[good]]
+        bottoms[left[good]] = d[at[good]]
+    return tops.astype(np.int64), bottoms
 
 
 def _rational_hull(space: np.ndarray) -> list[list[Fraction]] | None:

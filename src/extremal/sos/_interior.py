@@ -13,6 +13,7 @@ to U' S U with the columns of U spanning it; only U-sized matrices are then fact
 Source: Helmberg, Rendl, Vanderbei, Wolkowicz 1996; Kojima, Shindoh, Hara 1997 (HKM).
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
@@ -20,6 +21,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from scipy import linalg, sparse
 
+from ._deadline import check_time
 from ._problem import GramProblem, Matrix, Vector
 
 _LAPACK: Any = linalg.lapack  # its functions are made at run time
@@ -56,7 +58,9 @@ Stop = Callable[[float, float], bool]
 
 
 def _symmetric(m: Matrix) -> Matrix:
-    return (m + m.T) / 2
+    out = m + m.T
+    out *= 0.5
+    return out
 
 
 class _Kernel:
@@ -126,12 +130,12 @@ class _Kernel:
         return values if self.span is None else self.span.T @ values
 
     def apply(self, x: Matrix) -> Vector:
-        return np.append(self._pull(self._out(x)), -np.trace(x))
+        return np.append(self._pull(self._out(x)), -x.trace())
 
     def schur(self, x: Matrix, z: Matrix) -> Matrix:
         k = self.dimension
         out = np.empty((k + 1, k + 1))
-        out[k, k] = (x * z).sum()
+        out[k, k] = np.vdot(x, z)
         if k:
             big_x, big_z = self._out(x), self._out(z)
             a, b = self.a, self.b_
@@ -195,7 +199,10 @@ class _SmallKernel(_Kernel):
         return self._moved(None, d)
 
     def apply(self, x: Matrix) -> Vector:
-        return np.append(self.flat @ x.ravel(), -np.trace(x))
+        out = np.empty(self.dimension + 1)
+        np.matmul(self.flat, x.ravel(), out=out[:-1])
+        out[-1] = -x.ravel()[:: self.n + 1].sum()
+        return out
 
     def schur(self, x: Matrix, z: Matrix) -> Matrix:
         # <G_i, X G_j Z> = <(G_i X)', G_j Z>
@@ -204,7 +211,7 @@ class _SmallKernel(_Kernel):
         left = (self.rows @ x).reshape(k, n, n).transpose(0, 2, 1).reshape(k, n * n)
         np.matmul(left, (self.rows @ z).reshape(k, n * n).T, out=out[:k, :k])
         out[k, :k] = out[:k, k] = -(self.flat @ _symmetric(z @ x).ravel())
-        out[k, k] = (x * z).sum()
+        out[k, k] = np.vdot(x, z)
         return out
 
 
@@ -286,29 +293,24 @@ class Operators(Protocol):
 
 def _solve(h: Matrix) -> Callable[[Vector], Vector]:
     """Factor a Schur matrix, with the least shift that makes it positive definite."""
-    scale = np.abs(np.diag(h)).max(initial=1e-300)
+    scale = np.abs(h.diagonal()).max(initial=1e-300)
     for shift in (0.0, 1e-15, 1e-13, 1e-11, 1e-9):
-        try:
-            factor = linalg.cho_factor(
-                h + (shift * scale) * np.eye(len(h)) if shift else h, check_finite=False
-            )
-        except linalg.LinAlgError:
-            continue
-
-        def solve(r: Vector, factor: Any = factor) -> Vector:
-            return linalg.cho_solve(factor, r, check_finite=False)
-
-        return solve
+        shifted = h + (shift * scale) * np.eye(len(h)) if shift else h
+        factor, trouble = _LAPACK.dpotrf(shifted.T, lower=1, clean=0)
+        if trouble == 0 and np.isfinite(factor[-1, -1]):
+            return lambda r, factor=factor: _LAPACK.dpotrs(factor, r, lower=1)[0]
     raise linalg.LinAlgError("the Schur matrix is not positive definite")
 
 
 def _inverse_factor(m: Matrix) -> Matrix:
     """Return W with W m W' = I, lower triangular; raises LinAlgError outside the cone."""
-    factor = np.linalg.cholesky(m)
-    inverse, trouble = _LAPACK.dtrtri(factor, lower=1)
+    # Straight to LAPACK: on a few rows the checks of numpy.linalg cost five times the work.
+    factor, trouble = _LAPACK.dpotrf(m.T, lower=1, clean=1)
+    if not trouble:
+        factor, trouble = _LAPACK.dtrtri(factor, lower=1, overwrite_c=1)
     if trouble:
-        raise np.linalg.LinAlgError("a factor is singular")
-    return np.tril(inverse)
+        raise np.linalg.LinAlgError("an iterate left the cone")
+    return factor
 
 
 def _longest(m: Matrix, inverse: Matrix | None, d: Matrix) -> float:
@@ -317,7 +319,12 @@ def _longest(m: Matrix, inverse: Matrix | None, d: Matrix) -> float:
     Without W (large matrices) by bisection with Cholesky, which is cheaper than W d W'.
     """
     if inverse is not None:
-        least = float(np.linalg.eigvalsh(inverse @ d @ inverse.T)[0])
+        scaled = inverse @ d @ inverse.T
+        # one triangle is read: the other half of the rounding error has no part in it
+        values, _, trouble = _LAPACK.dsyev(scaled.T, compute_v=0, lower=1, overwrite_a=1)
+        least = float(values[0])
+        if trouble or not math.isfinite(least):
+            return 0.0
         return 1.0 if least >= -_BACK else -_BACK / least
     if _is_definite(m + d):
         return 1.0
@@ -339,48 +346,63 @@ def _is_definite(m: Matrix) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Iterate:
-    """What the two linear systems of one iteration share: z is S^-1, r* are the residuals."""
+    """What the two linear systems of one iteration share: z is S^-1, r* are the residuals.
+
+    `ax` is A(X); `rd` is None where the dual residual is 0.
+    """
 
     ops: Operators
     solve: Callable[[Vector], Vector]
     x: Matrix
     z: Matrix
-    rd: Matrix
+    rd: Matrix | None
     rp: Vector
     rh: float
+    ax: Vector
 
-    def direction(self, target: Matrix) -> tuple[Vector, float, Matrix, Matrix]:
-        """Return the changes of y, nu, S and X that lead to X S = target S."""
-        base = target - self.x
-        fixed = base
-        if self.rd.any():
-            fixed = base - _symmetric(self.x @ self.rd @ self.z)
-        dy = self.solve(self.ops.apply(fixed) - self.rp)
+    def direction(self, target: Matrix | None) -> tuple[Vector, float, Matrix, Matrix]:
+        """Return the changes of y, nu, S and X that lead to X S = target S (None: to 0)."""
+        base = -self.x if target is None else target - self.x
+        if self.rd is not None:
+            right = self.ops.apply(base - _symmetric(self.x @ self.rd @ self.z)) - self.rp
+        elif target is None:
+            right = -self.ax - self.rp
+        else:
+            right = self.ops.apply(target) - self.ax - self.rp
+        dy = self.solve(right)
         dnu = 0.0
         if self.ops.h is not None:
             back = self.solve(self.ops.h)
             dnu = (self.rh - float(self.ops.h @ dy)) / float(self.ops.h @ back)
             dy = dy + dnu * back
-        ds = self.rd + self.ops.along(dy)
+        ds = self.ops.along(dy)
+        if self.rd is not None:
+            ds = self.rd + ds
         return dy, dnu, ds, base - _symmetric(self.x @ ds @ self.z)
 
 
 def run(
     ops: Operators, y: Vector, s: Matrix, x: Matrix, stop: Stop, limit: int
 ) -> tuple[Vector, Matrix, Matrix, float, float, int, str]:
-    """Return y, S, X, the lower and upper bound of t, iterations, and what went wrong."""
+    """Return y, S, X, the lower and upper bound of t, iterations, and what went wrong.
+
+    Raises:
+        TimeLimitError: The deadline of the whole decision has passed.
+    """
     n = len(s)
     nu = 0.0  # t of the moment form
     lower, upper = -np.inf, np.inf
     problem = "too many iterations"
     steps = 0
     for steps in range(limit):  # noqa: B007 - how far it came is part of the answer
+        check_time()
         exact = ops.slack(y)
-        rd = exact - s
-        if np.abs(rd).max(initial=0.0) < 1e-13:
+        rd: Matrix | None = exact - s
+        off = float(np.abs(rd).max(initial=0.0))
+        if off < 1e-13:
             # Feasible up to rounding: take S as it is defined, which spares a correction that
             # would be multiplied by a huge S^-1 near the boundary.
-            s, rd = exact, np.zeros_like(rd)
+            s, rd, off = exact, None, 0.0
         try:
             ls = _inverse_factor(s)
             lx = _inverse_factor(x) if n <= _LARGE else None
@@ -389,14 +411,15 @@ def run(
             break
         z = ls.T @ ls
         own = ls if n <= _LARGE else None
-        gap = float((s * x).sum())
+        gap = float(np.vdot(s, x))
         mu = gap / n
-        rp = -ops.b - ops.apply(x)
+        ax = ops.apply(x)
+        rp = -ops.b - ax
         rh = 0.0
         if ops.h is not None:
             rp = rp - nu * ops.h
             rh = 1.0 - float(ops.h @ y)
-        off = max(float(np.abs(rd).max(initial=0.0)), float(np.abs(rp).max(initial=0.0)), abs(rh))
+        off = max(off, float(np.abs(rp).max(initial=0.0)), abs(rh))
         if isinstance(ops, _Kernel):
             lower, upper = float(y[-1]), float(y[-1]) + gap
         else:
@@ -411,10 +434,10 @@ def run(
             problem = "the Schur matrix lost definiteness"
             break
 
-        at = _Iterate(ops, solve, x, z, rd, rp, rh)
-        dy, dnu, ds, dx = at.direction(np.zeros_like(s))
+        at = _Iterate(ops, solve, x, z, rd, rp, rh, ax)
+        dy, dnu, ds, dx = at.direction(None)
         ps, px = _longest(s, own, ds), _longest(x, lx, dx)
-        after = float(((s + ps * ds) * (x + px * dx)).sum()) / n
+        after = float(np.vdot(s + ps * ds, x + px * dx)) / n
         sigma = min(1.0, max(1e-6, (after / mu) ** 2 if min(ps, px) > 0.1 else 0.5))
         dy, dnu, ds, dx = at.direction(sigma * mu * z - _symmetric(dx @ ds @ z))
         ps, px = _longest(s, own, ds), _longest(x, lx, dx)

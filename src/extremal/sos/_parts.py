@@ -30,11 +30,7 @@ def block_json(p: Polynomial, block: ExactBlock) -> dict[str, Any]:
 
 def rank(blocks: Sequence[ExactBlock]) -> int:
     """Return how many squares exact blocks have."""
-    from ._exact import definite_by_floats, matrix_of
-
-    return sum(
-        len(b.rows) if definite_by_floats(matrix_of(b.entries)) else len(b.pivots) for b in blocks
-    )
+    return sum(len(b.rows) if b.definite else len(b.pivots) for b in blocks)
 
 
 def gram_part(p: Polynomial, blocks: Sequence[ExactBlock], bound: Fraction = Fraction(0)) -> Part:

@@ -7,6 +7,7 @@ Kernel form: in every sum one pair depends on the others, so that any values of 
 satisfies the identity exactly, and rounding them never breaks it.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -99,6 +100,34 @@ class GramProblem:
     def freedom(self) -> int:
         """How many unknowns the kernel form has."""
         return len(self.pairs.a) - len(self.pairs.sums)
+
+    @cached_property
+    def pair_at(self) -> Int[np.ndarray, "rows rows"]:
+        """The number of the pair of two rows, -1 where they are in different blocks."""
+        p = self.pairs
+        out = np.full((self.size, self.size), -1, dtype=np.int64)
+        out[p.a, p.b] = out[p.b, p.a] = np.arange(len(p.a))
+        return out
+
+    @cached_property
+    def integer_effects(self) -> "tuple[int, Int[np.ndarray, 'pairs k'], list[int]]":
+        """What 2 denominator times each pair is, in integers.
+
+        Returns:
+            The denominator; for each pair the factors of the free pairs (times the denominator),
+            at most 4; for each pair a constant.
+        """
+        denominator = math.lcm(*(c.denominator for c in self.exact))
+        k = self.freedom
+        weight = self.weights.astype(np.int64)
+        partner = self.dependent[self.pairs.s[self.free]]
+        effects = np.zeros((len(weight), k), dtype=np.int64)
+        effects[self.free, np.arange(k)] = 2
+        effects[partner, np.arange(k)] = -2 * weight[self.free] // weight[partner]
+        constants = [0] * len(weight)
+        for e, c in zip(self.dependent.tolist(), self.exact, strict=True):
+            constants[e] = 2 * c.numerator * (denominator // c.denominator) // int(weight[e])
+        return denominator, effects, constants
 
     def matrix(self, q: Vector) -> Matrix:
         """Return the symmetric matrix with these values of the pairs."""

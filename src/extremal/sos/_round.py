@@ -11,7 +11,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from ._exact import ExactBlock, semidefinite
+from ._exact import ExactBlock, factors
 from ._problem import GramProblem, Matrix, Vector
 
 DENOMINATORS = (1, 2, 3, 4, 6, 10, 12, 60, *(10**k for k in range(3, 13)))
@@ -55,39 +55,36 @@ def plausible(problem: GramProblem, free: Vector) -> bool:
     """Whether the completed matrix is positive semidefinite up to float rounding."""
     m = problem.matrix(problem.complete(free / problem.scale))
     for start, end in zip(problem.starts, problem.starts[1:], strict=False):
+        n = end - start
         block = m[start:end, start:end]
-        if np.diag(block).min() < -1e-12:
-            return False
-        if float(np.linalg.eigvalsh(block)[0]) < -1e-12 * len(block):
+        slack = 1e-12 * n
+        if block.diagonal().min() < -1e-12 or not factors(block + slack * np.eye(n)):
             return False
     return True
 
 
 def exact_blocks(problem: GramProblem, free: Sequence[Fraction]) -> tuple[ExactBlock, ...] | None:
     """Complete exact values of the free pairs; None if a block is not positive semidefinite."""
-    entries, denominator = completed(problem, free)
-    if entries is None:
+    values, denominator = completed(problem, free)
+    if values is None:
         return None
     p = problem.pairs
     size = problem.size
     full = [[0] * size for _ in range(size)]
-    for a, b, v in zip(p.a.tolist(), p.b.tolist(), entries, strict=True):
+    for a, b, v in zip(p.a.tolist(), p.b.tolist(), values, strict=True):
         full[a][b] = full[b][a] = v
     out: list[ExactBlock] = []
     for rows, start, end in zip(problem.blocks, problem.starts, problem.starts[1:], strict=False):
         block = [row[start:end] for row in full[start:end]]
-        if not semidefinite(block):
-            return None
         divisor = math.gcd(denominator, *(v for row in block for v in row))
         kept = [i for i, row in enumerate(block) if any(row)]  # zero rows say nothing
-        if kept:
-            out.append(
-                ExactBlock(
-                    rows[kept],
-                    tuple(tuple(block[i][j] // divisor for j in kept) for i in kept),
-                    denominator // divisor,
-                )
-            )
+        if not kept:
+            continue
+        entries = tuple(tuple(block[i][j] // divisor for j in kept) for i in kept)
+        found = ExactBlock(rows[kept], entries, denominator // divisor)
+        if not found.semidefinite:
+            return None
+        out.append(found)
     return tuple(out)
 
 

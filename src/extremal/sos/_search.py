@@ -34,7 +34,7 @@ from ._result import Certificate, Result, Stage, Verdict, describe_point
 from ._round import rounded
 from ._sparsity import Blocks, sign_blocks
 from ._sumset import Rows, find
-from ._witness import negative_point, zeros
+from ._witness import Minimum, minima, negative_point, starts, zeros
 
 Scores = Callable[[Polynomial, Rows], np.ndarray]  # of candidates: higher is more likely needed
 Seed = Callable[[Polynomial], Rows]
@@ -304,15 +304,16 @@ def _settle(
     if attempt.blocks is not None:
         return _sos(p, attempt.blocks, log, "a sum of squares")
     around = [] if margin is None else _point_of(attempt.problem, margin)
+    seen: list[Minimum] = []
     if search:
         with log.timed("search"):
-            point = negative_point(p, seed, around)
+            point = negative_point(p, seed, around, seen=seen)
         if point is not None:
             return _negative(p, point, log)
     if margin is None or abs(margin.t) > _BOUNDARY or log.over():
         return None
     with log.timed("search"):
-        vanishing = zeros(p, around, seed, 4)
+        vanishing = zeros(p, seen or minima(p, [*around, *starts(len(p.variables), 4, seed)]))
     with log.timed("proof"):
         found = certify_on_face(attempt.problem, margin, vanishing, _stop)
     if found is not None:

@@ -3,17 +3,19 @@
 The search is in floats; what it finds is rounded and evaluated exactly, so a point is a proof.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 
 import numpy as np
 from scipy import optimize
 
+from ._deadline import check_time
 from ._polynomial import Polynomial
 
 _BATCH_WORK = 1_000_000  # multiplications of a step of Newton's method on all starts
 _DENOMINATORS = (1, 2, 3, 4, 6, 10, 100, 1000, 10**4, 10**6, 10**8)
 Point = list[Fraction]
+Minimum = tuple[float, np.ndarray]  # value and place, in floats
 
 
 def evaluator(
@@ -113,6 +115,7 @@ def _newton(batch: _Batch, x: np.ndarray, limit: int = 30) -> tuple[np.ndarray, 
     """Damped Newton from all rows of x at once; indefinite Hessians are made definite."""
     value = batch.values(x)
     for _ in range(limit):
+        check_time()
         _, gradient, hessian = batch.all(x)
         w, v = np.linalg.eigh(hessian)
         floor = 1e-10 + 1e-8 * np.abs(w).max(axis=1, keepdims=True)
@@ -136,7 +139,7 @@ def _newton(batch: _Batch, x: np.ndarray, limit: int = 30) -> tuple[np.ndarray, 
     return value, x
 
 
-def minima(p: Polynomial, starts: list[np.ndarray]) -> list[tuple[float, np.ndarray]]:
+def minima(p: Polynomial, starts: list[np.ndarray]) -> list[Minimum]:
     """Return local minima of p as floats, one a start, the lowest first."""
     scale = float(np.abs(p.floats).max(initial=1.0))
     n = len(p.variables)
@@ -146,7 +149,7 @@ def minima(p: Polynomial, starts: list[np.ndarray]) -> list[tuple[float, np.ndar
             values, points = _newton(_Batch(p), np.array(starts))
             out = [(float(v) * scale, x) for v, x in zip(values, points, strict=True)]
         else:
-            out = [_descend(p, scale, x) for x in starts]
+            out = [_descend(p, scale, x) for x in starts]  # each looks at the time
     kept = [(v, x) for v, x in out if np.isfinite(x).all() and np.isfinite(v)]
     return sorted(kept, key=lambda t: t[0])
 
@@ -155,6 +158,7 @@ def _descend(p: Polynomial, scale: float, x: np.ndarray) -> tuple[float, np.ndar
     f = evaluator(p)
 
     def scaled(y: np.ndarray) -> tuple[float, np.ndarray]:
+        check_time()
         v, g = f(y)
         return v / scale, g / scale
 
@@ -187,7 +191,11 @@ def near(x: np.ndarray) -> Iterator[Point]:
 
 
 def negative_point(
-    p: Polynomial, seed: int = 0, extra: list[np.ndarray] | None = None, count: int = 6
+    p: Polynomial,
+    seed: int = 0,
+    extra: list[np.ndarray] | None = None,
+    count: int = 6,
+    seen: list[Minimum] | None = None,
 ) -> Point | None:
     """Search for a rational point where p is negative.
 
@@ -196,6 +204,7 @@ def negative_point(
         seed: Of the random starts.
         extra: Further starting points.
         count: How many random starts.
+        seen: Receives the local minima that were found, for `zeros`.
 
     Returns:
         The point, or None; None proves nothing.
@@ -210,7 +219,9 @@ def negative_point(
         return _plainer(p, point)
     size = float(np.abs(p.floats).max(initial=1.0))
     # The nearest to negative first: a value that floats cannot tell from 0 is tried last.
-    found = sorted(minima(p, [*(extra or []), *starts(n, count, seed)]), key=lambda t: t[0])
+    found = minima(p, [*(extra or []), *starts(n, count, seed)])
+    if seen is not None:
+        seen += found
     for value, x in found:
         if value > 1e-9 * size * max(1.0, float(np.abs(x).max())):
             break
@@ -230,12 +241,11 @@ def _plainer(p: Polynomial, point: Point) -> Point:
     return point
 
 
-def zeros(p: Polynomial, around: list[np.ndarray], seed: int = 0, count: int = 8) -> list[Point]:
-    """Return rational real zeros of a polynomial that is thought nonnegative; each is exact."""
-    n = len(p.variables)
+def zeros(p: Polynomial, found: Sequence[Minimum]) -> list[Point]:
+    """Return rational zeros near local minima of a polynomial thought nonnegative; each exact."""
     out: list[Point] = []
     size = float(np.abs(p.floats).max(initial=1.0))
-    for value, x in minima(p, [*around, *starts(n, count, seed)]):
+    for value, x in found:
         if abs(value) > 1e-6 * size:
             continue
         for point in near(x):
