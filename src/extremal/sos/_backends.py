@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ._cones import dominant, scaled_dominant
+from ._deadline import seconds_left
 from ._errors import TimeLimitError
 from ._interior import Margin, Stop, kernel_form, moment_form
 from ._problem import GramProblem, Vector
@@ -164,9 +165,11 @@ def _scs(problem: GramProblem) -> Margin:
     scs = require("scs", "sos")
     a, b, c, m = _conic(problem, True, np.sqrt(2.0))
     cone = {"z": m, "s": [len(block) for block in problem.blocks]}
+    left = seconds_left()
     solver = scs.SCS(
-        {"A": a, "b": b, "c": c}, cone, verbose=False, eps_abs=1e-8, eps_rel=1e-8, max_iters=20_000
-    )
+        {"A": a, "b": b, "c": c}, cone, verbose=False, eps_abs=1e-8, eps_rel=1e-8,
+        max_iters=20_000, time_limit_secs=0.0 if left is None else max(left, 1e-3),
+    )  # fmt: skip
     found = solver.solve()
     status = found["info"]["status"]
     trouble = "" if status == "solved" else f"status {status}"
@@ -187,6 +190,9 @@ def _clarabel(problem: GramProblem) -> Margin:
     settings = clarabel.DefaultSettings()
     settings.verbose = False
     settings.max_threads = 1
+    left = seconds_left()
+    if left is not None:
+        settings.time_limit = left
     solver = clarabel.DefaultSolver(
         sparse.csc_matrix((len(c), len(c))), c, sparse.csc_matrix(a), b, cones, settings
     )

@@ -25,6 +25,7 @@ from typing import Literal
 import numpy as np
 
 from ._consistency import consistent, repair
+from ._deadline import check_time
 from ._errors import MemoryLimitError
 from ._newton import HalfNewton, half_newton
 from ._polynomial import Polynomial
@@ -149,6 +150,7 @@ def vertices(support: Rows) -> Rows:
         ok = (mirrored >= 0).all(axis=1) & (mirrored != u).any(axis=1)
         if any(tuple(r) in have for r in mirrored[ok].tolist()):
             continue
+        check_time()
         others = np.delete(support, i, axis=0)
         if len(others):
             answer = linprog(

@@ -17,7 +17,8 @@ import numpy as np
 from extremal.lab import Run, Table, Text, command, rational, resolve, to_plain, write_report
 
 from ._bases import Bases, full_rows
-from ._errors import MemoryLimitError
+from ._deadline import deadline
+from ._errors import MemoryLimitError, TimeLimitError
 from ._exact import ExactBlock
 from ._localised import Localised, Solved, prove_localised, solve_localised
 from ._parse import parse, read
@@ -49,7 +50,7 @@ class BoundConfig:
     floats: Floats = "decimal"
     """How floats are read."""
     seconds: float | None = None
-    """Time limit of each proof."""
+    """Time limit of the solve, and of each proof after it."""
     memory_mib: int = 2048
     """Memory that one step may take."""
     seed: int = 0
@@ -261,9 +262,16 @@ def _bound(p: Polynomial, constraints: list[Polynomial], settings: BoundConfig) 
     solved = None
     if covered:
         try:
-            solved = solve_localised(problem, True, _stop)
+            with deadline(settings.seconds):
+                solved = solve_localised(problem, True, _stop)
         except np.linalg.LinAlgError:
             solved = None
+        except TimeLimitError:
+            return Bound(
+                p, Verdict.UNKNOWN, None, *_upper(p, constraints, None, settings), None,
+                f"the time limit of {settings.seconds} s is reached",
+                None, tuple(constraints), p.notes,
+            )  # fmt: skip
     if (
         solved is None
         or not math.isfinite(solved.lower)
@@ -438,13 +446,14 @@ def _proof(
             return None
         return gram_part(p, found.blocks, value)
     moved = dataclasses.replace(problem, p=shifted)
+    blocks: list[tuple[int | None, ExactBlock]] | None = None
     try:
-        solved = solve_localised(moved, False, _enough)
-    except np.linalg.LinAlgError:
+        with deadline(settings.seconds):
+            solved = solve_localised(moved, False, _enough)
+            if solved.upper >= 0:
+                blocks = prove_localised(moved, solved.gram)
+    except (np.linalg.LinAlgError, TimeLimitError):
         return None
-    if solved.upper < 0:
-        return None
-    blocks: list[tuple[int | None, ExactBlock]] | None = prove_localised(moved, solved.gram)
     return None if blocks is None else putinar_part(p, constraints, value, blocks)
 
 

@@ -10,6 +10,7 @@ Source: Ahmadi, Majumdar: DSOS and SDSOS optimization, arXiv:1706.02586.
 import numpy as np
 from scipy import sparse
 
+from ._deadline import seconds_left
 from ._interior import Margin
 from ._problem import GramProblem
 
@@ -50,9 +51,11 @@ def dominant(problem: GramProblem) -> Margin:
     c = np.zeros(count + k + 1)
     c[-1] = -1.0
     free = [(None, None)] * count
+    left = seconds_left()
     answer = linprog(
         c, A_ub=system, b_ub=np.zeros(2 * k + problem.size), A_eq=identity, b_eq=problem.floats,
         bounds=[*free, *[(0, None)] * k, (None, None)], method="highs",
+        options={} if left is None else {"time_limit": left},
     )  # fmt: skip
     if answer.status != 0:
         return _none(problem, "dsos", f"the linear program ended with status {answer.status}")
@@ -108,6 +111,9 @@ def scaled_dominant(problem: GramProblem) -> Margin:
     settings = clarabel.DefaultSettings()
     settings.verbose = False
     settings.max_threads = 1
+    left = seconds_left()
+    if left is not None:
+        settings.time_limit = left
     cones = [clarabel.ZeroConeT(m), clarabel.NonnegativeConeT(n)]
     cones += [clarabel.SecondOrderConeT(3)] * k
     found = clarabel.DefaultSolver(

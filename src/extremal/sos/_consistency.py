@@ -11,6 +11,7 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Int
 
+from ._deadline import check_time
 from ._sumset import Rows, covered, find, keys
 
 Order = Callable[[tuple[int, ...]], float]
@@ -155,6 +156,7 @@ def repair(
             vote(u, b, 1)
     pairs_tried = False
     while left:
+        check_time()
         running = [(c, m) for m, c in votes.items() if c > 0 and m not in inside]
         if not running:
             if pairs_tried or may is None:

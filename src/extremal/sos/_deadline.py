@@ -16,7 +16,7 @@ _DEADLINE: ContextVar[float | None] = ContextVar("deadline", default=None)
 
 
 @contextmanager
-def deadline(seconds: float | None) -> Generator[None]:
+def deadline(seconds: float | int | None) -> Generator[None]:
     """Let `check_time` raise once so many seconds have passed; an outer, earlier limit stays."""
     outer = _DEADLINE.get()
     own = None if seconds is None else time.perf_counter() + seconds

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
-
 from scipy import linalg
 
 from extremal.lab import require
@@ -51,8 +50,20 @@ class ExactBlock:
 
     @cached_property
     def definite(self) -> bool:
-        """Whether floats prove Q positive definite; False says nothing."""
+        """Whether Q is seen at once to be positive definite; False says nothing."""
+        if len(self.entries) <= 2:
+            return self._determinant > 0 and all(row[0] > 0 for row in self.entries[:1])
         return definite_by_floats(self.floats)
+
+    @cached_property
+    def _determinant(self) -> int:
+        """Of at most two rows."""
+        if not self.entries:
+            return 1
+        if len(self.entries) == 1:
+            return self.entries[0][0]
+        (a, b), (_, d) = self.entries
+        return a * d - b * b
 
     @cached_property
     def floats(self) -> Matrix:
@@ -68,6 +79,8 @@ class ExactBlock:
         """Whether the block is what it has to be; exact."""
         if self.definite:
             return True
+        if len(self.entries) <= 2:
+            return self._determinant >= 0 and all(r[i] >= 0 for i, r in enumerate(self.entries))
         # Clearly indefinite ones need no exact elimination: refusing a candidate claims nothing.
         if not factors(self.floats + 1e-12 * len(self.entries) * np.eye(len(self.entries))):
             return False

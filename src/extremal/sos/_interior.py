@@ -261,6 +261,7 @@ def schur_of(a: sparse.csr_array, x: Matrix, z: Matrix) -> Matrix:
     out = np.empty((m, m))
     first, second = a.indices // n, a.indices % n
     for s in range(m):
+        check_time()
         cut = slice(a.indptr[s], a.indptr[s + 1])
         u = (x[:, first[cut]] * a.data[cut]) @ z[second[cut]]
         out[s] = a @ u.ravel()

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
+from ._deadline import check_time
 from ._exact import ExactBlock, semidefinite
 from ._interior import Matrix, Stop, Vector, run, schur_of
 from ._polynomial import Polynomial
@@ -160,6 +161,7 @@ def prove_localised(problem: Localised, gram: Matrix) -> list[tuple[int | None, 
     plain = [i for i, w in enumerate(problem.weights) if w is None]
     where = np.concatenate([np.arange(starts[i], starts[i + 1]) for i in plain])
     for d in (*DENOMINATORS[5:],):
+        check_time()
         out: list[tuple[int | None, ExactBlock]] = []
         rest = problem.p
         for i, (w, rows) in enumerate(zip(problem.weights, problem.blocks, strict=True)):

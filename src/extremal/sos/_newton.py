@@ -16,6 +16,7 @@ from jaxtyping import Int
 
 from extremal.lab import require
 
+from ._deadline import check_time
 from ._errors import MemoryLimitError
 from ._sumset import Rows, find
 
@@ -119,6 +120,7 @@ def _lattice_points(support: Rows, normals: Normals, limit: int) -> Rows:
         grown_sums: list[np.ndarray] = []
         count = 0
         for e in range(int(lo[i]), int(hi[i]) + 1):
+            check_time()
             new = sums + w[:, i] * e
             keep = (new + tail[i + 1] <= top).all(axis=1)
             if keep.any():
@@ -225,6 +227,7 @@ def _cut(support: Rows, corners: Rows, points: Rows, normals: Normals) -> HalfNe
     for at in np.argsort(-np.abs(double - support.mean(axis=0)).sum(axis=1), kind="stable"):
         if inside[at] or not alive[at]:
             continue
+        check_time()
         target = np.append(double[at], 1.0)
         # Find w and its limit with w.x <= limit on the corners and w.2m > limit: the dual of
         # membership, bounded by the unit box.

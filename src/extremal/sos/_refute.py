@@ -11,6 +11,7 @@ from fractions import Fraction
 
 import numpy as np
 
+from ._deadline import check_time
 from ._exact import semidefinite
 from ._interior import Margin
 from ._newton import Normals
@@ -89,6 +90,7 @@ def _tested(
                 Fraction(0))  # fmt: skip
     if value >= 0:
         return None
+    check_time()
     p = problem.pairs
     size = problem.size
     full = [[0] * size for _ in range(size)]

@@ -11,6 +11,7 @@ from fractions import Fraction
 
 import numpy as np
 
+from ._deadline import check_time
 from ._exact import ExactBlock, factors
 from ._problem import GramProblem, Matrix, Vector
 
@@ -36,6 +37,7 @@ def rounded(
         return None
     previous: np.ndarray | None = None
     for d in DENOMINATORS[:_OF_DATA] if boundary else DENOMINATORS:
+        check_time()
         numerators = np.rint(values * d)
         if np.abs(numerators).max(initial=0.0) > 2.0**62:
             break

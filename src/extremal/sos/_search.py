@@ -1,8 +1,9 @@
 """The decision: from a polynomial to a verdict, cheapest proof first.
 
-1. Trivial cases. 2. The seed basis (even support or an oracle), repaired to cover the support: a
-Gram matrix there proves p. 3. A rational point with p < 0. 4. Larger prefixes of the scored
-candidates, up to K(p). 5. On K(p): squares, or a facial reduction, or a dual functional.
+1. Trivial cases, and squares of one and two monomials that can be written down. 2. The seed basis
+(even support or an oracle), repaired to cover the support: a Gram matrix there proves p. 3. A
+rational point with p < 0. 4. Larger prefixes of the scored candidates, up to K(p). 5. On K(p):
+squares, or a facial reduction, or a dual functional.
 
 Rules: only an exact object makes a CERTIFIED verdict or NEGATIVE. A solver that fails, times out or
 raises says nothing. Infeasibility below K(p) says nothing but "grow".
@@ -22,7 +23,9 @@ import numpy as np
 from ._backends import Backend, guarded, solve_margin
 from ._bases import LOSSLESS, Bases, Name
 from ._consistency import repair
-from ._errors import MemoryLimitError
+from ._deadline import deadline
+from ._direct import direct_blocks
+from ._errors import MemoryLimitError, TimeLimitError
 from ._exact import ExactBlock
 from ._faces import certify_on_face
 from ._interior import Margin, kernel_form
@@ -48,7 +51,7 @@ class Limits:
     """What a decision may spend.
 
     Attributes:
-        seconds: Wall time after which no further stage starts, or None.
+        seconds: Wall time, or None. Looked at between stages and inside the long ones.
         memory: Bytes that one step may allocate.
         lattice: Lattice points of H(p) at most.
     """
@@ -109,13 +112,20 @@ def decide(
     trivial = _trivial(p, log)
     if trivial is not None:
         return trivial
+    if basis is None and backend == "auto" and not callable(seed_rule):
+        done = _directly(p, log)
+        if done is not None:
+            return done
     bases = Bases(p, log.limits.lattice)
     try:
-        if basis is not None:
-            return _one_basis(p, bases, basis, backend, seed, log)
-        return _cascade(p, bases, backend, seed_rule, scores, growth, seed, log)
+        with deadline(log.limits.seconds):
+            if basis is not None:
+                return _one_basis(p, bases, basis, backend, seed, log)
+            return _cascade(p, bases, backend, seed_rule, scores, growth, seed, log)
     except MemoryLimitError as error:
         return _open(p, log, f"a step was refused: {error}")
+    except TimeLimitError:
+        return _late(p, log)
 
 
 def _trivial(p: Polynomial, log: _Log) -> Result | None:
@@ -198,6 +208,10 @@ def _open(p: Polynomial, log: _Log, reason: str, margin: Margin | None = None) -
         seconds=log.seconds,
         notes=tuple(log.notes),
     )
+
+
+def _late(p: Polynomial, log: _Log) -> Result:
+    return _open(p, log, f"the time limit of {log.limits.seconds} s is reached")
 
 
 def _shown(value: Fraction) -> str:
@@ -363,6 +377,18 @@ def _last(
     return _open(p, log, "no exact proof was found either way")
 
 
+def _directly(p: Polynomial, log: _Log) -> Result | None:
+    """Squares that can be written down, if greedy choices lead to some."""
+    begun = time.perf_counter()
+    with log.timed("proof"):
+        blocks = direct_blocks(p)
+    if blocks is None:
+        return None  # no stage: nothing was learnt
+    size = sum(len(b.rows) for b in blocks)
+    log.stages.append(Stage("direct", size, 0, "", None, "proved", time.perf_counter() - begun))
+    return _sos(p, blocks, log, "a sum of squares")
+
+
 def _one_basis(
     p: Polynomial, bases: Bases, basis: Name, backend: Backend, seed: int, log: _Log
 ) -> Result:
@@ -431,7 +457,7 @@ def _cascade(
     if done is not None:
         return done
     if log.over():
-        return _open(p, log, f"the time limit of {log.limits.seconds} s is reached")
+        return _late(p, log)
 
     try:
         with log.timed("basis"):
@@ -449,7 +475,7 @@ def _cascade(
         )
     for size in expansion_schedule(len(first), len(whole), growth):
         if log.over():
-            return _open(p, log, f"the time limit of {log.limits.seconds} s is reached")
+            return _late(p, log)
         rows = ordered[:size]
         last = size == len(whole)
         attempt = _attempt(

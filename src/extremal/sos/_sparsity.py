@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from ._deadline import check_time
 from ._sumset import Rows, find
 
 Blocks = tuple[Rows, ...]
@@ -100,6 +101,7 @@ def term_blocks(rows: Rows, support: Rows, steps: int | None = None) -> Blocks:
     groups: list[list[int]] = [[i] for i in range(len(rows))]
     known = np.unique(np.vstack([support, 2 * rows]), axis=0)
     while True:
+        check_time()
         edges = support_edges(rows, known)
         new = components(len(rows), edges)
         stable = new == groups
@@ -120,6 +122,7 @@ def support_edges(rows: Rows, known: Rows) -> list[tuple[int, int]]:
     hits: list[tuple[int, int]] = []
     piece = 1 << 18
     for at in range(0, len(i), piece):
+        check_time()
         a, b = i[at : at + piece], j[at : at + piece]
         found = find(rows[a] + rows[b], known) >= 0
         hits += list(zip(a[found].tolist(), b[found].tolist(), strict=True))
