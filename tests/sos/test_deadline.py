@@ -1,6 +1,7 @@
 """Time limits are seen inside long stages; a clock that the test advances stands for time."""
 
 import itertools
+from collections import deque
 
 import numpy as np
 import pytest
@@ -21,8 +22,7 @@ HORN = "(a^2+b^2+c^2+d^2+e^2)^2 - 4*(a^2*b^2 + b^2*c^2 + c^2*d^2 + d^2*e^2 + e^2
 class Clock:
     """Each look at it takes a second."""
 
-    def __init__(self):
-        self.looks = 0
+    looks = 0
 
     def perf_counter(self):
         self.looks += 1
@@ -47,8 +47,7 @@ def test_limits_nest_and_end(clock):
         with deadline(None):
             assert seconds_left() <= 100
         with deadline(2), pytest.raises(TimeLimitError):
-            for _ in range(5):
-                check_time()
+            deque(check_time() for _ in range(5))
         with deadline(1000):
             assert seconds_left() <= 100
         check_time()

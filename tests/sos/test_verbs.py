@@ -32,6 +32,13 @@ def test_text_is_read_exactly(text, plain):
     assert str(sos.parse(str(sos.parse(text)))) == plain
 
 
+@pytest.mark.parametrize("count", [20, 60, 120, 400])
+def test_long_text_is_no_file_name(count):
+    text = " + ".join(f"x{i}^2" for i in range(count))
+    assert len(sos.read(text).terms) == count
+    assert sos.certify(text).verdict.name == "CERTIFIED_SOS"
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

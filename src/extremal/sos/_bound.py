@@ -10,13 +10,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from extremal.lab import Run, Table, Text, command, rational, resolve, to_plain, write_report
 
-from ._bases import Bases, full_rows
 from ._deadline import deadline
 from ._errors import MemoryLimitError, TimeLimitError
 from ._exact import ExactBlock
@@ -24,10 +23,9 @@ from ._localised import Localised, Solved, prove_localised, solve_localised
 from ._parse import parse, read
 from ._parts import gram_part, putinar_part
 from ._polynomial import Floats, Polynomial, in_variables
+from ._putinar import bytes_needed, covers, plain_problem, putinar_problem
 from ._result import Certificate, Verdict, describe_point
 from ._search import Limits, decide
-from ._sparsity import sign_blocks
-from ._sumset import unique_rows
 from ._witness import evaluator, minima, near, starts
 
 
@@ -43,6 +41,8 @@ class BoundConfig:
     """Radius of a ball around the origin."""
     order: int | None = None
     """Half the degree of the certificate; default: the least that fits."""
+    sparsity: Literal["none", "correlative"] = "none"
+    """With constraints: correlative lets each square use one clique of variables that meet."""
     digits: int = 6
     """Decimals of the bound where the optimum itself is not certified."""
     variables: str = ""
@@ -251,16 +251,20 @@ def _bound(p: Polynomial, constraints: list[Polynomial], settings: BoundConfig) 
             p, Verdict.CERTIFIED_SOS, c, c, (Fraction(0),) * len(p.variables), float(c),
             "a constant is its own bound", Certificate((part,)), (), p.notes,
         )  # fmt: skip
-    problem = _plain(p) if not constraints else _putinar(p, constraints, settings)
-    need = 8 * 12 * problem.size**2 * max(1, len(problem.p.variables))
+    if constraints:
+        sparse = settings.sparsity == "correlative"
+        problem = putinar_problem(p, constraints, settings.order, sparse)
+    else:
+        problem = plain_problem(p)
+    need = bytes_needed(problem)
     if need > settings.memory_mib << 20:
+        hint = " or use the sparsity 'correlative'" if constraints else ""
         raise MemoryLimitError(
-            f"the bound needs about {need >> 20:,} MiB for {problem.size:,} monomials, over the "
-            f"limit of {settings.memory_mib:,} MiB; lower the order or raise memory_mib."
+            f"the bound needs up to {need >> 20:,} MiB for {problem.size:,} monomials, over the "
+            f"limit of {settings.memory_mib:,} MiB; lower the order, raise memory_mib{hint}."
         )
-    covered = _covers(problem)
     solved = None
-    if covered:
+    if covers(problem):
         try:
             with deadline(settings.seconds):
                 solved = solve_localised(problem, True, _stop)
@@ -301,53 +305,6 @@ def _bound(p: Polynomial, constraints: list[Polynomial], settings: BoundConfig) 
         f"the solver finds about {solved.lower:.9g}, but no value below it was proved",
         None, tuple(constraints), p.notes,
     )  # fmt: skip
-
-
-def _plain(p: Polynomial) -> Localised:
-    """Set up p - lambda in the monomials that it may use for general lambda."""
-    zero = (0,) * len(p.variables)
-    shifted = Polynomial(
-        p.variables, {**p.terms, zero: p.terms.get(zero, Fraction(0)) or Fraction(1)}
-    )
-    support = unique_rows(np.vstack([p.support, np.zeros((1, len(zero)), dtype=np.int64)]))
-    blocks = sign_blocks(Bases(shifted).consistent, support)
-    return Localised(p, (), (None,) * len(blocks), blocks)
-
-
-def _putinar(p: Polynomial, constraints: list[Polynomial], settings: BoundConfig) -> Localised:
-    least = -(-max(p.degree, *(g.degree for g in constraints)) // 2)
-    order = least if settings.order is None else settings.order
-    if order < least:
-        raise ValueError(
-            f"the order {order} is too low: degrees up to {2 * least} occur, so it is at least "
-            f"{least}."
-        )
-    n = len(p.variables)
-    if math.comb(n + order, order) > 2000:
-        raise MemoryLimitError(
-            f"order {order} in {n} variables has {math.comb(n + order, order):,} monomials, over "
-            "2,000; lower the order."
-        )
-    support = np.vstack([p.support, *(g.support for g in constraints if len(g.terms))])
-    blocks: list[np.ndarray] = []
-    weights: list[int | None] = []
-    for block in sign_blocks(full_rows(n, order), support):
-        blocks.append(block)
-        weights.append(None)
-    for i, g in enumerate(constraints):
-        for block in sign_blocks(full_rows(n, order - -(-g.degree // 2)), support):
-            blocks.append(block)
-            weights.append(i)
-    return Localised(p, tuple(constraints), tuple(weights), tuple(blocks))
-
-
-def _covers(problem: Localised) -> bool:
-    from ._sumset import covered
-
-    plain = [b for b, w in zip(problem.blocks, problem.weights, strict=True) if w is None]
-    rows = np.vstack(plain) if plain else np.zeros((0, len(problem.p.variables)), dtype=np.int64)
-    moving = problem.p.support[problem.p.support.any(axis=1)]
-    return bool(len(rows)) and bool(covered(moving, rows).all())
 
 
 def _upper(

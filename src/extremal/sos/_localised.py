@@ -7,6 +7,7 @@ Its multiplier X is the Gram matrix of s_i. The same matrices answer two questio
 lambda, and for a fixed lambda the largest t with every Gram matrix minus t I semidefinite.
 """
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -80,6 +81,16 @@ class _System:
             shape=(len(distinct), n * n),
         )
         self.a_.sum_duplicates()
+        self.parts: list[tuple[int, int, np.ndarray, sparse.csr_array]] = []
+        filled = self.a_.tocoo()
+        block_of = np.searchsorted(problem.starts(), filled.col // n, side="right") - 1
+        for i, (start, end) in enumerate(itertools.pairwise(problem.starts())):
+            cut = block_of == i
+            own, at = np.unique(filled.row[cut], return_inverse=True)
+            k = end - start
+            entry = (filled.col[cut] // n - start) * k + filled.col[cut] % n - start
+            small = sparse.csr_array((filled.data[cut], (at, entry)), shape=(len(own), k * k))
+            self.parts.append((start, end, own, small))
         c = np.zeros(len(distinct))
         c[number[count:-1]] = problem.p.floats / self.scale
         self.b = -c
@@ -103,7 +114,11 @@ class _System:
         return self.a_ @ x.ravel()
 
     def schur(self, x: Matrix, z: Matrix) -> Matrix:
-        return schur_of(self.a_, x, z)
+        # X and Z have the blocks of the problem, so each block meets its own moments only.
+        out = np.zeros((len(self.b), len(self.b)))
+        for start, end, own, a in self.parts:
+            out[np.ix_(own, own)] += schur_of(a, x[start:end, start:end], z[start:end, start:end])
+        return out
 
 
 @dataclass(frozen=True)

@@ -255,7 +255,10 @@ def is_file(text: str) -> bool:
     path = Path(text)
     if path.suffix in {".txt", ".json", ".jsonl", ".poly"}:
         return True  # a missing one is then reported as such
-    return bool(text.strip()) and path.is_file()
+    try:
+        return bool(text.strip()) and path.is_file()
+    except (OSError, ValueError):  # longer than a name may be, or not made of its characters
+        return False
 
 
 def read_file(path: str | Path) -> list[tuple[str, Polynomial]]:
