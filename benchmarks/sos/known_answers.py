@@ -3,7 +3,7 @@
 Run:      python benchmarks/sos/known_answers.py --peers PYTHON
 Expect:   every verdict right and accepted by the checker; under 0.1 s each after warm-up (0.5 s
           with 100 variables); at least 20 times faster than the exact peer on the toys.
-Fairness: one thread; each polynomial is solved five times after one unmeasured time, from the
+Fairness: one BLAS thread; each polynomial is solved five times after one unmeasured time, from the
           parsed polynomial to the exact proof; the median counts; CPU time is shown beside it,
           because the machine may be busy. Peers (alkahest, exact;
           SumOfSquares, float, with CVXOPT) run in an environment of their own on the same texts,
@@ -12,6 +12,7 @@ Fairness: one thread; each polynomial is solved five times after one unmeasured 
 
 import importlib.util
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -19,6 +20,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when NumPy is loaded, below
 
 import tyro
 
@@ -88,7 +91,11 @@ def main(options: Options) -> None:
     append_record(
         options.out,
         question="How long do the known answers take?",
-        configuration={"repeats": options.repeats, "with_peers": bool(options.peers)},
+        configuration={
+            "repeats": options.repeats,
+            "with_peers": bool(options.peers),
+            "threads": os.environ["OMP_NUM_THREADS"],
+        },
         seed=0,
         samples={"ours": ours, "peers": peers},
         wall_seconds=time.perf_counter() - begun,

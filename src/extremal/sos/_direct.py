@@ -43,8 +43,7 @@ def direct_blocks(p: Polynomial) -> tuple[ExactBlock, ...] | None:
     """
     if len(p.terms) > _TERMS or not p.variables:
         return None
-    scale = math.lcm(*(c.denominator for c in p.terms.values())) << _HALVINGS
-    found = _Binomials(p, scale)
+    found = _Binomials(p)
     return found.blocks() if found.choose() else None
 
 
@@ -55,8 +54,9 @@ class _Binomials:
     numbers of products are sums of numbers, and only equal monomials have equal numbers.
     """
 
-    def __init__(self, p: Polynomial, scale: int) -> None:
-        self.scale = scale
+    def __init__(self, p: Polynomial) -> None:
+        bottom, integers = p.integers
+        self.scale = bottom << _HALVINGS
         n = len(p.variables)
         degrees = [sum(m) for m in p.terms]
         self.degrees = -(-min(degrees) // 2), max(degrees) // 2  # of monomials in squares
@@ -66,9 +66,9 @@ class _Binomials:
         self.terms: dict[int, int] = {}
         self.even: dict[int, bool] = {}
         self.have: dict[int, None] = {}  # ordered: the same answer every time
-        for m, c in p.terms.items():
+        for m, c in zip(p.terms, integers, strict=True):
             number = self._number(m)
-            self.terms[number] = c.numerator * (scale // c.denominator)
+            self.terms[number] = c << _HALVINGS
             self.even[number] = not any(e % 2 for e in m)
             if c > 0 and self.even[number]:
                 self.have[number // 2] = None

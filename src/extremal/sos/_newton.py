@@ -18,7 +18,7 @@ from extremal.lab import require
 
 from ._deadline import check_time
 from ._errors import MemoryLimitError
-from ._sumset import Rows, find
+from ._sumset import Rows, find, keys
 
 Normals = Int[np.ndarray, "_ n"]
 _FACET_DIMENSION = 6  # beyond it Qhull's facets explode
@@ -86,12 +86,16 @@ def _corners(support: Rows) -> Rows:
     if len(support) > 3000:
         return support
     inside = np.zeros(len(support), dtype=bool)
-    have = {tuple(r): i for i, r in enumerate(support.tolist())}
-    for a in support:
-        mirrored = 2 * a - support
-        ok = (mirrored >= 0).all(axis=1) & (mirrored != a).any(axis=1)
-        at = have[tuple(a.tolist())]
-        inside[at] = any(tuple(r) in have for r in mirrored[ok].tolist())
+    key = keys(support, 2 * support.max(axis=0, initial=0), 0)
+    order = np.argsort(key, kind="stable")
+    ordered = key[order]
+    for i, a in enumerate(support):
+        wanted = key[i] + key[i] - key  # modulo 2^64; of 2 a - s for every other s
+        place = np.minimum(np.searchsorted(ordered, wanted), len(ordered) - 1)
+        hit = np.flatnonzero(ordered[place] == wanted)
+        hit = hit[hit != i]
+        # The exponents decide; a key that hides a midpoint only leaves a corner too many.
+        inside[i] = (2 * a - support[hit] == support[order[place[hit]]]).all(axis=1).any()
     return support[~inside]
 
 

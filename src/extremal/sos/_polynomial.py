@@ -92,7 +92,8 @@ class Polynomial:
                 "variables; give one a variable."
             )
         # In integers over one denominator: a tenth of the time of adding up fractions.
-        exponents, bottom, coefficients = self._integers
+        bottom, coefficients = self.integers
+        exponents = self._columns
         values = [Fraction(x) for x in point]
         powers: list[list[int]] = []
         for x, (own, most) in zip(values, exponents, strict=True):
@@ -107,15 +108,16 @@ class Polynomial:
         return Fraction(total, bottom)
 
     @cached_property
-    def _integers(self) -> "tuple[list[tuple[list[int], int]], int, list[int]]":
-        """Of each variable its exponents and the largest; a denominator; the coefficients."""
-        columns = list(zip(*self.terms, strict=True)) if self.terms else [()] * len(self.variables)
+    def integers(self) -> tuple[int, list[int]]:
+        """A common denominator, and the coefficients times it, in the order of `terms`."""
         bottom = math.lcm(*(c.denominator for c in self.terms.values()))
-        return (
-            [(list(column), max(column, default=0)) for column in columns],
-            bottom,
-            [c.numerator * (bottom // c.denominator) for c in self.terms.values()],
-        )
+        return bottom, [c.numerator * (bottom // c.denominator) for c in self.terms.values()]
+
+    @cached_property
+    def _columns(self) -> list[tuple[list[int], int]]:
+        """Of each variable its exponent in every term, and the largest."""
+        columns = zip(*self.terms, strict=True) if self.terms else [()] * len(self.variables)
+        return [(list(column), max(column, default=0)) for column in columns]
 
     def __add__(self, other: "Polynomial | int | Fraction") -> "Polynomial":
         """Return the sum."""

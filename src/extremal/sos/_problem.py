@@ -71,13 +71,16 @@ class GramProblem:
     @cached_property
     def scale(self) -> float:
         """The largest coefficient; solvers see p divided by it."""
-        return float(max((abs(c) for c in self.p.terms.values()), default=Fraction(1)))
+        bottom, integers = self.p.integers
+        return max(map(abs, integers), default=1) / (bottom if integers else 1)
 
     @cached_property
     def floats(self) -> Vector:
-        """The coefficient of each sum, divided by `scale`."""
-        scale = max((abs(c) for c in self.p.terms.values()), default=Fraction(1))
-        return np.array([float(c / scale) if c else 0.0 for c in self.exact])
+        """The coefficient of each sum, divided by the largest."""
+        _, integers = self.p.integers
+        largest = max(map(abs, integers), default=1)
+        at = find(self.pairs.sums, self.p.support)
+        return np.array([integers[i] / largest if i >= 0 else 0.0 for i in at.tolist()])
 
     @cached_property
     def dependent(self) -> Int[np.ndarray, " sums"]:
