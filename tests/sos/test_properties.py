@@ -1,6 +1,7 @@
 """What must hold of every polynomial: verdicts under symmetries, repair, schedules, exactness."""
 
 import itertools
+import math
 from fractions import Fraction
 
 import numpy as np
@@ -287,3 +288,19 @@ def test_both_forms_of_the_coordinates_compute_the_same(with_face, with_span):
         np.testing.assert_allclose(two.along(y), one.along(y), atol=1e-10)
         np.testing.assert_allclose(two.apply(x), one.apply(x), atol=1e-8)
         np.testing.assert_allclose(two.schur(x, z), one.schur(x, z), atol=1e-7)
+
+
+@settings(max_examples=100)
+@given(
+    terms=st.dictionaries(
+        st.tuples(*[st.integers(0, 5)] * 3), st.fractions(max_denominator=30), max_size=6
+    ),
+    point=st.tuples(*[st.fractions(max_denominator=50)] * 3),
+)
+def test_values_are_the_sums_of_their_terms(terms, point):
+    p = sos.from_terms(terms, ["x", "y", "z"])
+    plain = sum(
+        (c * math.prod(x**e for x, e in zip(point, m, strict=True)) for m, c in terms.items()),
+        Fraction(0),
+    )
+    assert p(point) == plain

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from extremal import sos
+from extremal.sos import _putinar
 from extremal.sos._interior import schur_of
 from extremal.sos._localised import _System
 from extremal.sos._putinar import bytes_needed, covers, putinar_problem
@@ -88,10 +89,21 @@ def test_the_blocks_of_the_schur_matrix_add_up(sparse):
     np.testing.assert_allclose(system.schur(x, z), schur_of(system.a_, x, z), rtol=1e-9, atol=1e-8)
 
 
+@pytest.mark.parametrize("counted", [False, True])
 @pytest.mark.parametrize("sparse", [False, True])
 @pytest.mark.parametrize("n", [2, 3, 5])
-def test_memory_is_not_underestimated(n, sparse):
+def test_memory_is_not_underestimated(n, sparse, counted, monkeypatch):
+    if not counted:
+        monkeypatch.setattr(_putinar, "_COUNTED", 0)
     p, constraints = question(n)
     problem = putinar_problem(p, constraints, 3, sparse)
     moments = len(_System(problem, True).sums)
-    assert bytes_needed(problem) >= 8 * (12 * problem.size**2 + 3 * moments**2)
+    predicted = bytes_needed(problem)
+    assert predicted >= 8 * (12 * problem.size**2 + 3 * moments**2)
+    if counted:
+        assert predicted <= 8 * (12 * problem.size**2 + 3 * (moments + 2) ** 2)
+
+
+def test_sparsity_without_a_set_is_refused():
+    with pytest.raises(ValueError, match="no box, ball or constraint"):
+        sos.bound("x^4 + y^4", sparsity="correlative")

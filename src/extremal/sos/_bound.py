@@ -200,6 +200,11 @@ def bound(
 
 
 def _question(polynomial: Any, settings: BoundConfig) -> tuple[Polynomial, list[Polynomial]]:
+    if settings.sparsity != "none" and not (settings.constraints or settings.box or settings.ball):
+        raise ValueError(
+            f"the sparsity {settings.sparsity!r} is for bounds on a set, and no box, ball or "
+            "constraint is given; leave it out."
+        )
     if settings.digits < 0 or settings.digits > 12:
         raise ValueError(f"digits is 0 to 12, got {settings.digits}.")
     names = settings.variables.replace(",", " ").split() or None
@@ -258,7 +263,8 @@ def _bound(p: Polynomial, constraints: list[Polynomial], settings: BoundConfig) 
         problem = plain_problem(p)
     need = bytes_needed(problem)
     if need > settings.memory_mib << 20:
-        hint = " or use the sparsity 'correlative'" if constraints else ""
+        dense = constraints and settings.sparsity == "none"
+        hint = " or use the sparsity 'correlative'" if dense else ""
         raise MemoryLimitError(
             f"the bound needs up to {need >> 20:,} MiB for {problem.size:,} monomials, over the "
             f"limit of {settings.memory_mib:,} MiB; lower the order, raise memory_mib{hint}."

@@ -93,19 +93,22 @@ class Polynomial:
             )
         # In integers over one denominator: a tenth of the time of adding up fractions.
         bottom, coefficients = self.integers
-        exponents = self._columns
         values = [Fraction(x) for x in point]
-        powers: list[list[int]] = []
-        for x, (own, most) in zip(values, exponents, strict=True):
-            top, low = x.numerator, x.denominator
-            powers.append([top**e * low ** (most - e) for e in own])
-            bottom *= low**most
+        low = math.lcm(*(x.denominator for x in values))
+        tops = [x.numerator * (low // x.denominator) for x in values]
+        powers = [{0: 1} for _ in values]
         total = 0
-        for c, *factors in zip(coefficients, *powers, strict=True):
-            for factor in factors:
-                c *= factor
-            total += c
-        return Fraction(total, bottom)
+        degree = self.degree
+        for c, (missing, factors) in zip(coefficients, self._factors, strict=True):
+            for i, e in factors:
+                power = powers[i].get(e)
+                if power is None:
+                    power = powers[i][e] = tops[i] ** e
+                c *= power
+                if not c:
+                    break
+            total += c * low**missing if c and missing and low > 1 else c
+        return Fraction(total, bottom * low**degree)
 
     @cached_property
     def integers(self) -> tuple[int, list[int]]:
@@ -114,10 +117,10 @@ class Polynomial:
         return bottom, [c.numerator * (bottom // c.denominator) for c in self.terms.values()]
 
     @cached_property
-    def _columns(self) -> list[tuple[list[int], int]]:
-        """Of each variable its exponent in every term, and the largest."""
-        columns = zip(*self.terms, strict=True) if self.terms else [()] * len(self.variables)
-        return [(list(column), max(column, default=0)) for column in columns]
+    def _factors(self) -> list[tuple[int, list[tuple[int, int]]]]:
+        """Of each term what its degree lacks, and its variables with their exponents."""
+        degree = self.degree
+        return [(degree - sum(m), [(i, e) for i, e in enumerate(m) if e]) for m in self.terms]
 
     def __add__(self, other: "Polynomial | int | Fraction") -> "Polynomial":
         """Return the sum."""

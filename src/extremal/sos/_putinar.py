@@ -21,9 +21,10 @@ from ._errors import MemoryLimitError
 from ._localised import Localised
 from ._polynomial import Polynomial
 from ._sparsity import sign_blocks, variable_cliques
-from ._sumset import Rows, covered, unique_rows
+from ._sumset import Rows, covered, keys, unique_rows
 
 _MONOMIALS = 2000  # of one clique
+_COUNTED = 2_000_000  # sums that are listed to count moments
 
 
 def plain_problem(p: Polynomial) -> Localised:
@@ -119,24 +120,36 @@ def covers(problem: Localised) -> bool:
 def bytes_needed(problem: Localised) -> int:
     """Predict what the solver allocates: matrices of all rows, and of all moments.
 
-    A block in v variables has at most as many moments as it has pairs of rows, times the terms of
-    its weight, and as there are monomials of its degree in these variables.
+    Moments are counted where that is cheap; else each block has at most as many as there are
+    monomials of its degree in its variables, and as it has sums.
     """
-    moments = 0
-    spans: set[tuple[tuple[int, ...], int]] = set()
+    return 8 * (12 * problem.size**2 + 3 * _moments(problem) ** 2)
+
+
+def _moments(problem: Localised) -> int:
+    n = len(problem.p.variables)
+    parts: list[tuple[Rows, Rows]] = []
     for w, rows in zip(problem.weights, problem.blocks, strict=True):
-        terms, degree, used = 1, 0, rows.any(axis=0)
-        if w is not None:
-            g = problem.constraints[w]
-            terms, degree = len(g.terms), g.degree
-            used = used | g.support.any(axis=0)
-        degree += 2 * int(rows.sum(axis=1).max(initial=0))
-        span = tuple(np.flatnonzero(used).tolist()), degree
-        every = math.comb(len(span[0]) + degree, degree)
-        pairs = terms * len(rows) * (len(rows) + 1) // 2
-        if pairs < every:
-            moments += pairs
-        elif span not in spans:
-            spans.add(span)
-            moments += every
-    return 8 * (12 * problem.size**2 + 3 * moments**2)
+        g = np.zeros((1, n), dtype=np.int64) if w is None else problem.constraints[w].support
+        parts.append((rows, g))
+    if sum(len(g) * len(rows) ** 2 for rows, g in parts) <= _COUNTED:
+        zero = np.zeros(n, dtype=np.int64)  # for random keys the limit says nothing
+        sums: list[np.ndarray] = [keys(problem.p.support, zero, 1)]
+        for rows, g in parts:
+            key = keys(rows, zero, 1)
+            twice = (key[:, None] + key).ravel()
+            sums.append((twice[:, None] + keys(g, zero, 1)).ravel())
+        return len(np.unique(np.concatenate(sums))) + 1
+    total = 0
+    spans: set[tuple[tuple[int, ...], int]] = set()
+    for rows, g in parts:
+        used = np.flatnonzero(rows.any(axis=0) | g.any(axis=0)).tolist()
+        degree = 2 * int(rows.sum(axis=1).max(initial=0)) + int(g.sum(axis=1).max(initial=0))
+        every = math.comb(len(used) + degree, degree)
+        own = len(g) * len(rows) * (len(rows) + 1) // 2
+        if own < every:
+            total += own
+        elif (tuple(used), degree) not in spans:
+            spans.add((tuple(used), degree))
+            total += every
+    return total
