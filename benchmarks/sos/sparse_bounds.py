@@ -1,7 +1,7 @@
 """How many variables may a bound on a box have, with all monomials and with cliques of variables?
 
 Run:      python benchmarks/sos/sparse_bounds.py
-Expect:   the same bounds; of 20 variables dense is refused, with cliques 40 take well under a minute.
+Expect:   the same bounds; 20 variables are refused dense; 40 in cliques take under a minute.
 Fairness: sum of x_i x_j + x_i^2 x_j^2 - x_i over neighbours on the box from -1 to 1, order 2; both
           forms in the same run, one BLAS thread, one repeat each after a small unmeasured one; the
           time is that of the whole answer, proof and point included. `--seconds` limits the solve
