@@ -36,6 +36,7 @@ from ._certify import parts_of, read, read_problem
 from ._colouring import Colouring
 from ._device import torch_on
 from ._errors import ColoringError
+from ._exchange import exchangeable
 from ._plot import picture
 from ._polygon_colouring import PolygonColouring
 from ._problem import Problem
@@ -163,6 +164,10 @@ def find(
         )
     if any(r.norm != 2.0 for r in asked.rules):
         raise ValueError("find is for the Euclidean norm; other norms can be trained only.")
+    if settings.permuted:
+        exchangeable(asked)
+    if settings.permuted and settings.device != "cpu" and settings.method == "spectral":
+        raise ValueError("--permuted searches random starts on the CPU only; leave --device out.")
     if settings.device != "cpu":
         torch_on(settings.device)  # refused here, before a run folder is made
     search = _Search(asked, settings, budget, show)

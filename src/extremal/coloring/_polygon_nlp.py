@@ -22,6 +22,7 @@ from jaxtyping import Float
 from ._errors import ColoringError
 from ._polygon_colouring import gap_of, shifts_near
 from ._problem import Problem
+from ._simplify import simplified
 from ._tiles import Corner, Tiles
 from ._triangles import Triangle, areas, halved, longest_side, loosened, shortest_sides, triangles
 
@@ -113,11 +114,15 @@ def optimise_finely(
         tiles: The start.
         problem: Pair rules only.
         longest: Of a side; 0 keeps the vertices. A round side loses less space with short pieces.
+            Sides below a sixth of it are taken out: they hold up the others.
         **options: As of `optimise`.
     """
+    if longest > 0:
+        tiles = simplified(tiles, longest / 6)
     tiles, worst = optimise(tiles, problem, **options)
     while longest > 0 and (side := longest_side(tiles)) > longest:
-        tiles = halved(tiles, max(longest, side / 2))
+        now = max(longest, side / 2)
+        tiles = halved(simplified(tiles, now / 6), now)
         options["trust"] = 0.01  # the halves begin near their best places
         tiles, worst = optimise(tiles, problem, **options)
     return tiles, worst

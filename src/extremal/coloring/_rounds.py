@@ -46,6 +46,8 @@ class FindConfig:
     period: tuple[float, float] = (0.0, 0.0)
     """Least and largest volume of the period of a start, for each colour, where the largest
     distance is 1; 0 0 means 0.3 to 0.8 in the plane and 0.15 to 0.45 in space."""
+    permuted: bool = False
+    """Let patterns repeat with colours of equal rules exchanged: a smaller cell to search in."""
     tries: int = 3
     """How many of the best starts of a round are finished."""
     preset: Literal["", "reference"] = ""
@@ -114,16 +116,18 @@ def round_of(job: Job) -> dict[str, Any]:
     elif settings.method == "network":
         try:
             starts = network_starts(
-                problem, training(settings), seed, deadline, grid, settings.tries
-            )
+                problem, training(settings), seed, deadline, grid, settings.tries,
+                settings.permuted,
+            )  # fmt: skip
         except ColoringError as error:
             return {"note": str(error)}
     elif settings.device != "cpu":
         return _batched_round(problem, settings, seed, deadline)
     else:
         starts = spectral_starts(
-            problem, seed, 0, settings.starts or 24, deadline, period=settings.period
-        )
+            problem, seed, 0, settings.starts or 24, deadline, period=settings.period,
+            permuted=settings.permuted,
+        )  # fmt: skip
     best: Candidate | None = None
     note = ""
     for _, soft in starts[: settings.tries]:

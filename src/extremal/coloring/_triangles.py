@@ -82,7 +82,9 @@ def loosened(tiles: Tiles) -> tuple[Tiles, list[Triangle]]:
         if simple:
             return moved, cut
         draw = generator(0, "loosened", attempt).normal(size=tiles.vertices.shape)
-        places = tiles.vertices + 1e-4 * (1 + attempt / 8) * draw
+        # Corners of cells need 1e-4; a patch thinner than that allows less.
+        scale = 1e-4 * (1 + attempt / 8) * (1.0, 1e-1, 1e-2, 1e-3)[attempt % 4]
+        places = tiles.vertices + scale * draw
         moved = Tiles(tiles.lattice, places, tiles.corners, tiles.colors)
     raise ColoringError(
         "a tile of the start crosses itself; trace with a smaller tolerance, or finer cells."
