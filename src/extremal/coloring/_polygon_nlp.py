@@ -12,18 +12,17 @@ shrinks where that was too bold. (SLSQP took a minute a round on 150 variables.)
 because the triangles they are cut into keep their orientation.
 """
 
-import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 
 from ._errors import ColoringError
-from ._polygon_colouring import gap_of, shifts_near
+from ._polygon_colouring import apart, gap_of, shifts_near, sides_apart
 from ._problem import Problem
 from ._simplify import simplified
-from ._tiles import Corner, Tiles
+from ._tiles import Tiles
 from ._triangles import Triangle, areas, halved, longest_side, loosened, shortest_sides, triangles
 
 Objective = Literal["feasible", "min_free", "max_interval"]
@@ -31,14 +30,23 @@ _CLOSE = 0.12  # inequalities with more room than this are left out of a round
 _MOVES = 8.0  # or than this many times what a variable may move: such a step cannot break them
 
 
-@dataclass(frozen=True)
-class _Bound:
-    """One inequality: a distance of points that are combinations of corners, and its limit."""
+@dataclass(frozen=True, eq=False)
+class _Bounds:
+    """Inequalities: distances of points that are combinations of up to three corners, and limits.
 
-    terms: tuple[tuple[Corner, float], ...]  # the difference vector is their weighted sum
-    limit: float  # distance <= limit if below, else >= limit
-    below: bool
-    slack: bool  # whether the objective's variable moves the limit
+    Attributes:
+        corners: Of each one, (vertex, i, j) three times.
+        weights: The difference vector is their weighted sum.
+        limit: Distance <= limit where the sign is 1, >= limit where it is -1.
+        sign: See there.
+        slack: Whether the objective's variable moves the limit.
+    """
+
+    corners: Int[np.ndarray, "m 3 3"]
+    weights: Float[np.ndarray, "m 3"]
+    limit: Float[np.ndarray, " m"]
+    sign: Float[np.ndarray, " m"]
+    slack: Bool[np.ndarray, " m"]
 
 
 def optimise(
@@ -169,7 +177,7 @@ class _Goal:
         """The worst violation, and the least slack among what the objective widens."""
         worst, slack = -np.inf, np.inf
         for p, q, pp, qq, spans in _pairs(tiles, self):
-            largest = float(np.sqrt(((pp[:, None] - qq[None]) ** 2).sum(-1)).max())
+            largest = float(apart(pp, qq).max())
             least = 0.0
             if p != q:
                 least = min(gap_of(pp, qq), largest)
@@ -191,38 +199,34 @@ def _step(
     m = len(tiles.vertices)
     bounds = _bounds(tiles, goal, min(_CLOSE, _MOVES * trust + 1e-4))
     size = 2 * m + 6  # vertices, lattice, slack of the objective, violation
-    rows: list[int] = []
-    columns: list[int] = []
-    entries: list[float] = []
-    right = np.zeros(len(bounds) + len(cut))
     places = tiles.vertices
-    at: list[list[float]] = places.tolist()
-    (ax, ay), (bx, by) = tiles.lattice.tolist()
-    for number, bound in enumerate(bounds):
-        dx = dy = 0.0  # plain floats: arrays of two entries cost ten times as much here
-        for (k, i, j), weight in bound.terms:
-            dx += weight * (at[k][0] + i * ax + j * bx)
-            dy += weight * (at[k][1] + i * ay + j * by)
-        length = math.hypot(dx, dy)
-        sign = 1.0 if bound.below else -1.0
-        unit = (sign * dx / max(length, 1e-12), sign * dy / max(length, 1e-12))
-        # sign * (|d| + unit . change) + slack - violation <= sign * limit
-        for (k, i, j), weight in bound.terms:
-            for axis in range(2):
-                for column, factor in ((2 * k, 1), (2 * m, i), (2 * m + 2, j)):
-                    if factor:
-                        rows.append(number)
-                        columns.append(column + axis)
-                        entries.append(unit[axis] * weight * factor)
-        if bound.slack:
-            rows.append(number)
-            columns.append(size - 2)
-            entries.append(1.0)
-        rows.append(number)
-        columns.append(size - 1)
-        entries.append(-1.0)
-        right[number] = sign * (bound.limit - length)
-    reach = _upright(tiles, cut, len(bounds), rows, columns, entries, right)
+    vertex, shift = bounds.corners[..., 0], bounds.corners[..., 1:]
+    ends = places[vertex] + shift @ tiles.lattice
+    across = np.einsum("nt,nta->na", bounds.weights, ends)
+    length = np.hypot(across[:, 0], across[:, 1])
+    unit = bounds.sign[:, None] * across / np.maximum(length, 1e-12)[:, None]
+    # sign * (|d| + unit . change) + slack - violation <= sign * limit
+    number = np.arange(len(length))
+    rows, columns, entries = _Column(), _Column(), _Column()
+    for axis in range(2):
+        own = unit[:, axis, None] * bounds.weights
+        for column, factor in (
+            (2 * vertex, np.ones_like(own)),
+            (np.full_like(vertex, 2 * m), shift[..., 0]),
+            (np.full_like(vertex, 2 * m + 2), shift[..., 1]),
+        ):
+            some = (bounds.weights != 0) & (factor != 0)
+            rows.add(np.broadcast_to(number[:, None], own.shape)[some])
+            columns.add((column + axis)[some])
+            entries.add((own * factor)[some])
+    moved = np.flatnonzero(bounds.slack)
+    rows.add(moved, number)
+    columns.add(np.full(len(moved), size - 2), np.full(len(number), size - 1))
+    entries.add(np.ones(len(moved)), np.full(len(number), -1.0))
+    upright, areas_kept, reach = _upright(tiles, cut, len(number))
+    for found, more in zip((rows, columns, entries), upright, strict=True):
+        found.add(more)
+    right = np.concatenate([bounds.sign * (bounds.limit - length), areas_kept])
     cost = np.zeros(size)
     cost[-1] = 20.0
     if restore:
@@ -239,7 +243,9 @@ def _step(
     # In units of `trust`, so that the tolerance of the solver, 1e-7, is that share of a step.
     box = [(-t / trust, t / trust) for t in [*own.tolist(), *[trust] * 4]]
     box[2 * m + 1] = (0.0, 0.0)  # the first lattice row keeps its direction
-    matrix = scipy.sparse.csr_matrix((entries, (rows, columns)), (len(right), size))
+    matrix = scipy.sparse.csr_matrix(
+        (entries.whole(), (rows.whole(), columns.whole())), (len(right), size)
+    )
     widest = (-1.0 / trust, 1.0 / trust) if goal.objective != "min_free" else (0.0, 0.0)
     answer = scipy.optimize.linprog(
         cost,
@@ -259,36 +265,52 @@ def _step(
     )
 
 
+class _Column:
+    """An array that grows by whole pieces."""
+
+    def __init__(self) -> None:
+        self.pieces: list[Any] = []
+
+    def add(self, *pieces: Any) -> None:
+        self.pieces += pieces
+
+    def whole(self) -> Any:
+        return np.concatenate(self.pieces)
+
+
 def _upright(
-    tiles: Tiles, cut: list[Triangle], first: int, rows: list[int], columns: list[int],
-    entries: list[float], right: Float[np.ndarray, " k"],
-) -> Float[np.ndarray, " m"]:  # fmt: skip
+    tiles: Tiles, cut: list[Triangle], first: int
+) -> tuple[tuple[Any, Any, Any], Float[np.ndarray, " t"], Float[np.ndarray, " m"]]:
     """Rows that keep half of the area of each triangle, to first order; the reach of each vertex.
 
     With its vertices moving at most sqrt(twice the area) / 4 along each axis, what is of second
     order in a triangle's area is below the half that is kept. Without that one thin triangle would
     shrink the steps of all vertices.
+
+    Returns:
+        Rows, columns and entries, from row `first` on; the right sides; the reach.
     """
     m = len(tiles.vertices)
     now = areas(tiles, cut)
-    right[first:] = 0.45 * now
     reach = np.full(m, np.inf)
+    table = np.array(cut)  # (triangles, 3 corners, 3)
+    corners = [tiles.vertices[table[:, i, 0]] + table[:, i, 1:] @ tiles.lattice for i in range(3)]
+    rows, columns, entries = _Column(), _Column(), _Column()
+    number = first + np.arange(len(cut))
     for side in range(3):
-        np.minimum.at(reach, [t[side][0] for t in cut], np.sqrt(np.maximum(now, 1e-14)) / 4)
-    corners = [tiles.place(tuple(t[i] for t in cut)) for i in range(3)]
-    for side in range(3):
+        np.minimum.at(reach, table[:, side, 0], np.sqrt(np.maximum(now, 1e-14)) / 4)
         # d(2 area) = (after - before) turned by a quarter, times the change of the corner
         across = corners[(side + 1) % 3] - corners[(side + 2) % 3]
         slope = np.stack([across[:, 1], -across[:, 0]], 1)
-        for number, triangle in enumerate(cut):
-            k, i, j = triangle[side]
-            for axis in range(2):
-                for column, factor in ((2 * k, 1), (2 * m, i), (2 * m + 2, j)):
-                    if factor:
-                        rows.append(first + number)
-                        columns.append(column + axis)
-                        entries.append(-float(slope[number, axis]) * factor)
-    return reach
+        k, i, j = table[:, side].T
+        for axis in range(2):
+            for column, factor in ((2 * k, np.ones_like(k)), (np.full_like(k, 2 * m), i),
+                                   (np.full_like(k, 2 * m + 2), j)):  # fmt: skip
+                some = factor != 0
+                rows.add(number[some])
+                columns.add((column + axis)[some])
+                entries.add(-(slope[:, axis] * factor)[some])
+    return (rows.whole(), columns.whole(), entries.whole()), 0.45 * now, reach
 
 
 def _spans(goal: _Goal, color: int) -> list[tuple[float, float, bool]]:
@@ -299,30 +321,43 @@ def _spans(goal: _Goal, color: int) -> list[tuple[float, float, bool]]:
     return [(float(a) ** 0.5, float(b) ** 0.5, widens) for a, b in goal.problem.spans(color)]
 
 
-def _bounds(tiles: Tiles, goal: _Goal, close: float) -> list[_Bound]:
-    found: list[_Bound] = []
+def _bounds(tiles: Tiles, goal: _Goal, close: float) -> _Bounds:
+    parts: list[tuple[Any, Any, Any, float, float, bool]] = []
     margin = goal.margin
     for p, q, pp, qq, spans in _pairs(tiles, goal):
         same = p == q
-        apart = np.sqrt(((pp[:, None] - qq[None]) ** 2).sum(-1))
-        largest = float(apart.max())
+        one, two = np.array(p), np.array(q)
+        far = apart(pp, qq)
+        largest = float(far.max())
         least = 0.0 if same else gap_of(pp, qq)
         for low, high, widens in spans:
             if same or largest - low < high - least:
                 # The interval objective widens gaps only; diameters keep their bound.
                 moves = widens and goal.objective == "feasible"
-                for a, b in zip(*np.nonzero(apart > low - close), strict=True):
-                    if p[a] != q[b] and (not same or a < b):
-                        terms = ((p[a], 1.0), (q[b], -1.0))
-                        found.append(_Bound(terms, low - margin, True, moves))
+                a, b = np.nonzero(far > low - close)
+                some = (one[a] != two[b]).any(1)
+                if same:
+                    some &= a < b
+                ends = np.stack([one[a[some]], two[b[some]], two[b[some]]], 1)
+                weights = np.tile([1.0, -1.0, 0.0], (len(ends), 1))
+                parts.append((ends, weights, len(ends), low - margin, 1.0, moves))
             else:
-                for one, two, here, there in ((p, q, pp, qq), (q, p, qq, pp)):
-                    for d, k, e, t in _feet(here, there, high + close, close):
-                        if d > 0:
-                            terms = ((one[k], 1.0), (two[e], t - 1.0),
-                                     (two[(e + 1) % len(two)], -t))  # fmt: skip
-                            found.append(_Bound(terms, high + margin, False, widens))
-    return found
+                for first, second, here, there in ((one, two, pp, qq), (two, one, qq, pp)):
+                    k, e, t = _feet(here, there, high + close, close)
+                    ends = np.stack([first[k], second[e], second[(e + 1) % len(second)]], 1)
+                    weights = np.stack([np.ones_like(t), t - 1, -t], 1)
+                    parts.append((ends, weights, len(ends), high + margin, -1.0, widens))
+    if not parts:
+        empty = np.zeros(0)
+        return _Bounds(np.zeros((0, 3, 3), np.int64), np.zeros((0, 3)), empty, empty, empty > 0)
+    counts = [count for _, _, count, _, _, _ in parts]
+    return _Bounds(
+        np.concatenate([ends for ends, *_ in parts]),
+        np.concatenate([weights for _, weights, *_ in parts]),
+        np.repeat([limit for *_, limit, _, _ in parts], counts),
+        np.repeat([sign for *_, sign, _ in parts], counts),
+        np.repeat([moves for *_, moves in parts], counts),
+    )
 
 
 def _pairs(tiles: Tiles, goal: _Goal) -> Any:
@@ -350,24 +385,23 @@ def _pairs(tiles: Tiles, goal: _Goal) -> Any:
 
 def _feet(
     p: Float[np.ndarray, "_ 2"], q: Float[np.ndarray, "_ 2"], reach: float, short: float
-) -> list[tuple[float, int, int, float]]:
-    """(distance, vertex of p, side of q, place on the side) for all within reach.
+) -> tuple[Int[np.ndarray, " m"], Int[np.ndarray, " m"], Float[np.ndarray, " m"]]:
+    """(vertex of p, side of q, place on the side) for all within reach, touching ones left out.
 
     A side shorter than `short` may turn in one step, so each end of it counts by itself, too.
     """
     step = np.roll(q, -1, 0) - q
-    t = ((p[:, None] - q[None]) * step[None]).sum(-1) / np.maximum((step**2).sum(-1), 1e-300)
-    t = np.clip(t, 0, 1)
-    d = np.sqrt(((p[:, None] - q[None] - t[..., None] * step[None]) ** 2).sum(-1))
-    found = [
-        (float(d[k, e]), int(k), int(e), float(t[k, e]))
-        for k, e in zip(*np.nonzero(d < reach), strict=True)
-    ]
-    for e in np.flatnonzero((step**2).sum(1) < short**2).tolist():
-        for end in (0, 1):
-            far = np.sqrt(((p - q[(e + end) % len(q)]) ** 2).sum(1))
-            found += [(float(far[k]), int(k), e, float(end)) for k in np.flatnonzero(far < reach)]
-    return found
+    d, t = sides_apart(p, q)
+    vertices, sides = np.nonzero((d < reach) & (d > 0))
+    found = [(vertices, sides, t[vertices, sides])]
+    turning = np.flatnonzero((step**2).sum(1) < short**2)
+    far = apart(p, q)
+    for end in (0, 1):
+        at = far[:, (turning + end) % len(q)]
+        vertices, which = np.nonzero((at < reach) & (at > 0))
+        found.append((vertices, turning[which], np.full(len(which), float(end))))
+    k, e, place = (np.concatenate(column) for column in zip(*found, strict=True))
+    return k, e, place
 
 
 def _covered(tiles: Tiles, colors: int) -> tuple[float, Float[np.ndarray, " k"]]:

@@ -26,12 +26,12 @@ from ._errors import ColoringError
 from ._exact_repair import recolour
 from ._find import describe, picture_of
 from ._network import Network
+from ._patterns import search_patterns
 from ._polygon_colouring import PolygonColouring
 from ._polygon_nlp import optimise_finely
 from ._problem import Problem, Rule
 from ._search import Candidate, finish, fold, go_finer, soften
 from ._smooth import smooth
-from ._stripes import repair_patterns
 from ._tabu import fill, tabu
 from ._tiles import Tiles, tiles_of
 from ._trace import trace
@@ -196,7 +196,7 @@ def repair(
     if method == "auto":
         method = "fill" if before.free else "tabu"
     if asked.configurations:
-        after = repair_patterns(before, asked, settings.iterations // 500, settings.seed).colouring
+        after, _ = search_patterns(before, asked, settings.iterations // 50, settings.seed)
     elif method == "tabu":
         after, _ = tabu(before, asked, settings.iterations, settings.seed)
     elif method == "fill":
