@@ -7,9 +7,10 @@ fitting together whatever the variables are.
 For every two tiles of one colour within reach, and every distance set of the colour, one of two
 things must hold: all corners of the two are nearer than the set (largest distance), or every corner
 is farther from every side than the set (least distance). Which one is decided anew in every round.
-A round is one linear program: distances are replaced by their tangents within a trust region, which
-shrinks where that was too bold. (SLSQP took a minute a round on 150 variables.) Tiles stay simple,
-because the triangles they are cut into keep their orientation.
+A round is a linear program: distances are replaced by their tangents within a trust region, which
+shrinks where that was too bold, and what they miss is corrected by up to two small ones from the
+new place. (SLSQP took a minute a round on 150 variables.) Tiles stay simple, because the
+triangles they are cut into keep their orientation.
 """
 
 from dataclasses import dataclass
@@ -23,10 +24,12 @@ from ._polygon_colouring import apart, gap_of, shifts_near, sides_apart
 from ._problem import Problem
 from ._simplify import simplified
 from ._tiles import Tiles
-from ._triangles import Triangle, areas, halved, longest_side, loosened, shortest_sides, triangles
+from ._triangles import Triangle, areas, halved, longest_side, loosened, triangles
 
 Objective = Literal["feasible", "min_free", "max_interval"]
 _CLOSE = 0.12  # inequalities with more room than this are left out of a round
+_TURN = 3.0  # a side turns by at most so many times `trust`
+_THIN = 1e-9  # twice the area below which no triangle shrinks: a patch may vanish, almost
 _MOVES = 8.0  # or than this many times what a variable may move: such a step cannot break them
 
 
@@ -65,7 +68,7 @@ def optimise(
         tiles: The start; it should nearly keep the rules.
         problem: Pair rules only.
         margin: By which every inequality must hold.
-        rounds: Linear programs at most.
+        rounds: Steps at most, each with up to two corrections.
         trust: How far a variable may move in the first round; adapted.
         objective: `"feasible"` (largest common margin), `"min_free"`, or `"max_interval"`: the
             gaps of colour `widen` become as large as they can, its diameters staying below its
@@ -78,25 +81,19 @@ def optimise(
     Raises:
         ColoringError: A tile of the start crosses itself.
 
-    Cost: one linear program a round, 20 to 200 ms for 150 variables.
+    Cost: one to three linear programs a round, 20 to 200 ms each for 150 variables.
     """
     if objective == "max_interval" and widen is None:
         raise ValueError("max_interval needs the colour whose gaps are widened.")
     goal = _Goal(problem, margin, objective, widen)
     tiles, cut = loosened(tiles)
     merit = goal.merit(tiles)
-    taken = 0
     for _ in range(rounds):
-        trial = _step(tiles, goal, trust, cut)
-        upright = bool((areas(trial, cut) > 0).all())
-        after = goal.merit(trial) if upright else np.inf
-        if after < merit - 1e-12:
-            gain = merit - after
-            tiles, merit = trial, after
-            trust = min(0.1, 1.5 * trust)
-            taken += 1
-            if taken % 4 == 0:
-                cut = _again(tiles, cut)
+        found = _corrected(_step(tiles, goal, trust, cut), goal, trust, cut)
+        if found is not None and found[0] < merit - 1e-12:
+            gain = merit - found[0]
+            merit, tiles, cut = found
+            trust = min(0.1, 2 * trust)
             if gain < 1e-9:
                 break
         else:
@@ -105,6 +102,34 @@ def optimise(
             if trust < 1e-8:
                 break
     return _restored(tiles, goal)
+
+
+def _corrected(
+    trial: Tiles, goal: "_Goal", trust: float, cut: list[Triangle]
+) -> tuple[float, Tiles, list[Triangle]] | None:
+    """Take back what a step violates to second order by small steps from where it ended.
+
+    Without them steps would have to be so short that their violation, which grows with the square,
+    is not worth more than what they gain.
+
+    Returns:
+        The best merit met, its tiles and their triangles; None if a triangle was turned over.
+    """
+    best: tuple[float, Tiles, list[Triangle]] | None = None
+    for left in (2, 1, 0):
+        if not (areas(trial, cut) > 0).all():
+            break
+        merit = goal.merit(trial)
+        if best is None or merit < best[0]:
+            best = (merit, trial, cut)
+        violation = goal.violation(trial)
+        if violation < 1e-9 or not left:
+            break
+        cut, simple = triangles(trial)
+        if not simple:
+            break
+        trial = _step(trial, goal, min(trust, 30 * violation), cut)
+    return best
 
 
 def _again(tiles: Tiles, cut: list[Triangle]) -> list[Triangle]:
@@ -223,10 +248,11 @@ def _step(
     rows.add(moved, number)
     columns.add(np.full(len(moved), size - 2), np.full(len(number), size - 1))
     entries.add(np.ones(len(moved)), np.full(len(number), -1.0))
-    upright, areas_kept, reach = _upright(tiles, cut, len(number))
-    for found, more in zip((rows, columns, entries), upright, strict=True):
-        found.add(more)
-    right = np.concatenate([bounds.sign * (bounds.limit - length), areas_kept])
+    upright, areas_kept = _upright(tiles, cut, len(number))
+    together, apart_by = _together(tiles, cut, trust, len(number) + len(cut))
+    for found, *more in zip((rows, columns, entries), upright, together, strict=True):
+        found.add(*more)
+    right = np.concatenate([bounds.sign * (bounds.limit - length), areas_kept, apart_by])
     cost = np.zeros(size)
     cost[-1] = 20.0
     if restore:
@@ -235,13 +261,8 @@ def _step(
         cost[: size - 2] = _covered(tiles, goal.problem.colors)[1][: size - 2]
     else:
         cost[-2] = -1.0
-    # The distance to a side that turns by an angle falls by its square, to second order: vertices
-    # of short sides move less, in proportion.
-    sides = shortest_sides(tiles)
-    reach = np.minimum(reach, trust * sides / np.median(sides))
-    own = np.repeat(np.clip(reach, 1e-3 * trust, trust), 2)
     # In units of `trust`, so that the tolerance of the solver, 1e-7, is that share of a step.
-    box = [(-t / trust, t / trust) for t in [*own.tolist(), *[trust] * 4]]
+    box = [(-1.0, 1.0)] * (2 * m + 4)
     box[2 * m + 1] = (0.0, 0.0)  # the first lattice row keeps its direction
     matrix = scipy.sparse.csr_matrix(
         (entries.whole(), (rows.whole(), columns.whole())), (len(right), size)
@@ -280,25 +301,18 @@ class _Column:
 
 def _upright(
     tiles: Tiles, cut: list[Triangle], first: int
-) -> tuple[tuple[Any, Any, Any], Float[np.ndarray, " t"], Float[np.ndarray, " m"]]:
-    """Rows that keep half of the area of each triangle, to first order; the reach of each vertex.
-
-    With its vertices moving at most sqrt(twice the area) / 4 along each axis, what is of second
-    order in a triangle's area is below the half that is kept. Without that one thin triangle would
-    shrink the steps of all vertices.
+) -> tuple[tuple[Any, Any, Any], Float[np.ndarray, " t"]]:
+    """Rows that keep half of the area of each triangle, to first order, and none below `_THIN`.
 
     Returns:
-        Rows, columns and entries, from row `first` on; the right sides; the reach.
+        Rows, columns and entries, from row `first` on; the right sides.
     """
     m = len(tiles.vertices)
-    now = areas(tiles, cut)
-    reach = np.full(m, np.inf)
     table = np.array(cut)  # (triangles, 3 corners, 3)
     corners = [tiles.vertices[table[:, i, 0]] + table[:, i, 1:] @ tiles.lattice for i in range(3)]
     rows, columns, entries = _Column(), _Column(), _Column()
     number = first + np.arange(len(cut))
     for side in range(3):
-        np.minimum.at(reach, table[:, side, 0], np.sqrt(np.maximum(now, 1e-14)) / 4)
         # d(2 area) = (after - before) turned by a quarter, times the change of the corner
         across = corners[(side + 1) % 3] - corners[(side + 2) % 3]
         slope = np.stack([across[:, 1], -across[:, 0]], 1)
@@ -310,7 +324,63 @@ def _upright(
                 rows.add(number[some])
                 columns.add((column + axis)[some])
                 entries.add(-(slope[:, axis] * factor)[some])
-    return (rows.whole(), columns.whole(), entries.whole()), 0.45 * now, reach
+    now = areas(tiles, cut)
+    kept = np.clip(now - _THIN, 0.0, 0.45 * now)
+    return (rows.whole(), columns.whole(), entries.whole()), kept
+
+
+def _together(
+    tiles: Tiles, cut: list[Triangle], trust: float, first: int
+) -> tuple[tuple[Any, Any, Any], Float[np.ndarray, " r"]]:
+    """Rows that let the ends of a side move away from each other by a little only, each axis.
+
+    Of second order in a triangle's area (twice) is the product of how its second and third corner
+    move against the first; with 0.47 times the root of it for two of its sides that is below what
+    `_upright` keeps. And the distance to a side that turns by an angle falls by its square: sides
+    turn by a few times `trust` at most. Vertices that move along with their neighbours are not
+    held up by either.
+
+    Returns:
+        Rows, columns and entries, from row `first` on; the right sides.
+    """
+    m = len(tiles.vertices)
+    table = np.array(cut)
+    places = tiles.vertices[table[..., 0]] + table[..., 1:] @ tiles.lattice
+    length = np.linalg.norm(places - np.roll(places, -1, 1), axis=2)  # of side k to k + 1
+    reach = np.repeat(0.47 * np.sqrt(np.maximum(areas(tiles, cut), 1e-14))[:, None], 3, 1)
+    reach[np.arange(len(cut)), length.argmax(1)] = np.inf  # two sides are enough
+    ends = [np.stack([table, np.roll(table, -1, 1)], 2).reshape(-1, 2, 3)]
+    limits = [reach.ravel()]
+    for own in tiles.corners:
+        at = np.array(own)
+        p = tiles.place(own)
+        ends.append(np.stack([at, np.roll(at, -1, 0)], 1))
+        limits.append(_TURN * trust * np.hypot(*(np.roll(p, -1, 0) - p).T))
+    pair, limit = np.concatenate(ends), np.concatenate(limits)
+    pair, limit = pair[limit < 2 * trust], limit[limit < 2 * trust]
+    # One row a pair: its least limit; a pair is the same from both ends and in every translate.
+    turned = pair[:, 0, 0] > pair[:, 1, 0]
+    pair[turned] = pair[turned][:, ::-1]
+    key = np.column_stack([pair[:, 0, 0], pair[:, 1, 0], pair[:, 1, 1:] - pair[:, 0, 1:]])
+    order = np.argsort(limit, kind="stable")
+    key, where = np.unique(key[order], axis=0, return_index=True)
+    limit = limit[order][where]
+    rows, columns, entries = _Column(), _Column(), _Column()
+    count = len(limit)
+    for axis in range(2):
+        for turn, sign in enumerate((1.0, -1.0)):
+            number = first + (2 * axis + turn) * count + np.arange(count)
+            for column, factor in (
+                (2 * key[:, 0], np.ones(count)),
+                (2 * key[:, 1], -np.ones(count)),
+                (np.full(count, 2 * m), -key[:, 2]),
+                (np.full(count, 2 * m + 2), -key[:, 3]),
+            ):
+                some = factor != 0
+                rows.add(number[some])
+                columns.add((column + axis)[some])
+                entries.add(sign * factor[some])
+    return (rows.whole(), columns.whole(), entries.whole()), np.tile(limit, 4)
 
 
 def _spans(goal: _Goal, color: int) -> list[tuple[float, float, bool]]:

@@ -24,6 +24,7 @@ from ._certify import Certified, decide, parts_of, read, read_problem
 from ._colouring import Colouring
 from ._errors import ColoringError
 from ._exact_repair import recolour
+from ._exchange import exchangeable
 from ._find import describe, picture_of
 from ._network import Network
 from ._patterns import search_patterns
@@ -85,6 +86,8 @@ class FormaliseConfig:
     """Whether the period may move a little."""
     cell: Literal["parallelogram"] = "parallelogram"
     """The shape of the cells."""
+    permuted: bool = False
+    """Fold a network onto a small cell that repeats with colours of equal rules exchanged."""
     free_price: float = 0.05
     """What free space costs, against the rate of conflicting pairs."""
     iterations: int = 60_000
@@ -128,7 +131,13 @@ def formalise(
     asked = read_problem(problem, source)
     steps = 300 if settings.lattice == "refine" else 0
     if isinstance(source, Network):
-        softs = fold(source, asked, settings.grid)
+        if settings.permuted:
+            exchangeable(asked)
+        softs = fold(source, asked, settings.grid, settings.permuted)
+    elif settings.permuted:
+        raise ColoringError(
+            "only a network is folded; a colouring has its period. Leave --permuted out."
+        )
     else:
         cells = _cells(read(source))
         softs = [soften(cells, 3.0, 1.5)]
