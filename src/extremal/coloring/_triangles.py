@@ -86,8 +86,8 @@ def loosened(tiles: Tiles) -> tuple[Tiles, list[Triangle]]:
         if simple:
             return moved, cut
         draw = generator(0, "loosened", attempt).normal(size=tiles.vertices.shape)
-        # Corners of cells need 1e-4; a patch thinner than that allows less.
-        scale = 1e-4 * (1 + attempt / 8) * (1.0, 1e-1, 1e-2, 1e-3)[attempt % 4]
+        # As little as is enough: a patch that has all but vanished needs 1e-7, cells 1e-4.
+        scale = 1e-7 * 10 ** min(3, attempt // 8) * (1 + attempt / 8)
         places = tiles.vertices + scale * draw
         moved = Tiles(tiles.lattice, places, tiles.corners, tiles.colors)
     raise ColoringError(
