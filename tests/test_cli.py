@@ -1,6 +1,7 @@
 """The shell: exit codes, one line for every error, and a table that matches the doors."""
 
 import dataclasses
+import errno
 import importlib
 
 import pytest
@@ -114,3 +115,14 @@ def test_of_several_ranks_the_first_one_prints(capsys, monkeypatch):
         assert ("it" in capsys.readouterr().out) == shown
     assert cli.main(["nothing"]) == 2
     assert capsys.readouterr().err.startswith("extremal: rank 1: 'nothing' is neither")
+
+
+def test_a_full_disk_is_said_whoever_met_it(capsys, monkeypatch):
+    def full(_: list[str]) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device", "runs/a/shard")
+
+    monkeypatch.setattr(cli, "_run", full)
+    assert cli.main(["demo"]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "the disk is full, so runs/a/shard could not be written" in said

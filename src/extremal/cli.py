@@ -293,7 +293,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
-            return _run(words)
+            from extremal.lab import full_disk_said
+
+            with full_disk_said(None):
+                return _run(words)
     except _Usage as error:
         return _complain(str(error))
     except KeyboardInterrupt:

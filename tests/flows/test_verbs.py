@@ -183,6 +183,22 @@ def test_every_verb_answers_in_the_shell(tmp_path, capsys):
     assert cli.main(["flows", *commands[-1]]) == 2  # the file is there
 
 
+def test_a_run_is_drawn_as_it_was_asked(tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    flows.nash("braess", inflow="0:1, 10:1/2", out=tmp_path / "run")
+    flows.plot(flows.nash("braess", inflow="0:1, 10:1/2"), out=tmp_path / "a.svg")
+    assert cli.main(["flows", "plot", f"{tmp_path}/run", "--out", f"{tmp_path}/b.svg"]) == 0
+    assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
+    flows.plot("braess", out=tmp_path / "other.svg")
+    assert (tmp_path / "a.svg").read_bytes() != (tmp_path / "other.svg").read_bytes()
+    words = ["flows", "plot", f"{tmp_path}/run", "--inflow", "2", "--out", f"{tmp_path}/c.svg"]
+    assert cli.main(words) == 2
+    assert "knows its own inflow" in capsys.readouterr().err
+    # its network is one like any other
+    again = flows.nash(tmp_path / "run", source="s", sink="t", inflow=1)
+    assert again.phases == flows.nash("braess").phases
+
+
 @pytest.mark.parametrize("name", ["braess", "braess-spillback"])
 def test_pictures(name, tmp_path):
     pytest.importorskip("matplotlib")

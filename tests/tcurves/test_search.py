@@ -149,3 +149,12 @@ def test_a_search_on_a_ray_cluster(tmp_path, ray_cluster):
     )
     assert found.missing == ()
     assert verify.file(tmp_path / "r").accepted
+
+
+def test_a_search_on_a_full_disk_says_so(tmp_path):
+    database = tcurves.Database(tmp_path / "x.sqlite", 6)
+    database.connection.execute("PRAGMA max_page_count = 1")  # SQLite then finds its disk full
+    with pytest.raises(OSError, match=r"the disk is full, so .*x.sqlite could not be written"):
+        database.add([], search="x" * 100_000)
+    assert database.state("search") is None
+    database.close()

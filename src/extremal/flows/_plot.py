@@ -4,17 +4,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from extremal.lab import Table, atomic_write, command, resolve
+from extremal.lab import Run, Table, atomic_write, command, resolve
 
 from ._animate import write_animation
 from ._equilibrium import NashFlow
-from ._nash import nash
+from ._nash import KIND, nash
 from ._network import Network
 from ._pictures import picture, trajectories
+from ._read import read_network
 from ._refine import Refinement, refinement_pictures
 from ._simulation import Simulation
 
 KINDS = ("phases", "travel-time", "queues", "cumulative", "animation", "trajectories", "deviation")
+_OF_THE_FLOW = ("source", "sink", "inflow", "horizon", "spillback", "max_phases")
 
 
 @dataclass(frozen=True)
@@ -72,8 +74,8 @@ def plot(
     """Draw an equilibrium, a simulation's trajectories, or a refinement's deviations.
 
     Args:
-        network: A `NashFlow`, `Simulation` or `Refinement`; or a network as for `nash`, whose
-            equilibrium is computed.
+        network: A `NashFlow`, `Simulation` or `Refinement`; the run of `nash`, whose equilibrium
+            is computed again by its own options; or a network as for `nash` with options here.
         config: The options whole.
         out: File: .svg or .png; .html or .mp4 for the animation. Default: the kind's name.
         force: Replace the file.
@@ -101,6 +103,14 @@ def plot(
         return Drawn(atomic_write(path, pictures[-1][2]), "deviation")
     if isinstance(network, NashFlow):
         flow = network
+    elif (own := _asked(network)) is not None:
+        given = [n for n in _OF_THE_FLOW if getattr(chosen, n) != getattr(PlotOptions, n)]
+        if given:
+            raise ValueError(
+                f"{network} is a run and knows its own {', '.join(given)}; leave "
+                f"{'it' if len(given) == 1 else 'them'} out, or give the network instead."
+            )
+        flow = nash(read_network(str(network)), **own)
     else:
         flow = nash(
             network, source=chosen.source, sink=chosen.sink, inflow=chosen.inflow,
@@ -113,6 +123,19 @@ def plot(
     arcs = [] if chosen.arcs is None else chosen.arcs.replace(",", " ").split()
     data = picture(flow, chosen.kind, arcs, _form(path))
     return Drawn(atomic_write(path, data), chosen.kind)
+
+
+def _asked(network: Network | Path | str) -> dict[str, Any] | None:
+    """What the run of an equilibrium was asked, or None where that is no such run."""
+    if isinstance(network, Network) or not (Path(network) / "config.json").exists():
+        return None
+    run = Run.open(network, KIND)
+    found = run.read_json("phases.json")  # it names what a shipped network knew by itself
+    return {
+        **{n: run.config[n] for n in ("horizon", "arithmetic", "method", "spillback")},
+        **{n: found[n] for n in ("source", "sink", "inflow")},
+        "max_phases": run.config["max_phases"],
+    }
 
 
 def _form(path: Path) -> str:

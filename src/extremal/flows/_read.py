@@ -22,7 +22,8 @@ def read_network(path: Path | str) -> Network:
     """Read a network by the form of its file.
 
     Args:
-        path: `*.tntp`, `*.xml` or `*.xml.gz` (MATSim), a folder or `link.csv` (GMNS), `*.json`.
+        path: `*.tntp`, `*.xml` or `*.xml.gz` (MATSim), a folder or `link.csv` (GMNS), `*.json`, or
+            the folder of a run, whose network it is.
 
     Raises:
         FlowsError: The form is unknown, or the file is malformed.
@@ -30,6 +31,8 @@ def read_network(path: Path | str) -> Network:
     path = Path(path)
     if path.is_dir() and (path / "link.csv").exists():
         return read_gmns(path)
+    if path.is_dir() and (path / "network.json").exists():
+        return read_json(path / "network.json")
     if path.suffix == ".tntp":
         return read_tntp(path)
     if path.name.endswith((".xml", ".xml.gz")):
@@ -39,8 +42,8 @@ def read_network(path: Path | str) -> Network:
     if path.suffix == ".json":
         return read_json(path)
     raise FlowsError(
-        f"{path} is of no known form; networks are read from .tntp, .xml (MATSim), .json and GMNS "
-        "folders with link.csv."
+        f"{path} is of no known form; networks are read from .tntp, .xml (MATSim), .json, GMNS "
+        "folders with link.csv, and runs."
     )
 
 

@@ -12,7 +12,7 @@ from ._errors import (
     require,
 )
 from ._executor import Executor, Outcome, executor
-from ._files import atomic_path, atomic_write, sha256_file
+from ._files import atomic_path, atomic_write, full_disk_said, sha256_file
 from ._imported import imported
 from ._measured import accuracy_part, describe, seeds_part, timing_part, wilson
 from ._plain import from_plain, resolve, to_plain
@@ -60,6 +60,7 @@ __all__ = [
     "explain_missing",
     "figure_bytes",
     "from_plain",
+    "full_disk_said",
     "generator",
     "imported",
     "machine",

@@ -9,6 +9,8 @@ from collections.abc import Generator
 from pathlib import Path
 
 _CHUNK = 1 << 20
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_NO_SPACE = os.strerror(errno.ENOSPC)
 
 
 @contextlib.contextmanager
@@ -26,26 +28,46 @@ def atomic_path(path: Path | str) -> Generator[Path]:
             removed and whatever stood at `path` is untouched.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    os.close(handle)
-    temporary = Path(name)
+    with full_disk_said(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            yield temporary
+            _sync(temporary)
+            temporary.chmod(0o666 & ~_umask())
+            temporary.replace(path)
+            _sync(path.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def full_disk_said(path: Path | str | None) -> Generator[None]:
+    """Turn the error of a full disk, also in a library's own words, into one that helps.
+
+    Args:
+        path: The file that is written inside, which a failure leaves as it was. None: not known.
+
+    Raises:
+        OSError: The disk is full; the text names the file and says what to do.
+    """
     try:
-        yield temporary
-        _sync(temporary)
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
-        _sync(path.parent)
-    except OSError as error:
-        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-            raise OSError(
-                error.errno,
-                f"the disk is full, so {path} could not be written (what was there before is "
-                "unchanged); free some space and run again with --resume",
-            ) from error
-        raise
-    finally:
-        temporary.unlink(missing_ok=True)
+        yield
+    except Exception as error:
+        said = str(error)
+        no_space = isinstance(error, OSError) and error.errno in _FULL
+        # safetensors and SQLite raise errors of their own
+        no_space = no_space or _NO_SPACE in said or "disk is full" in said
+        if not no_space or "could not be written" in said:
+            raise
+        raise OSError(
+            errno.ENOSPC,
+            f"the disk is full, so {path or getattr(error, 'filename', None) or 'a file'} could "
+            "not be written (what was there before is unchanged); free some space and start "
+            "again: a run goes on with --resume",
+        ) from error
 
 
 def atomic_write(path: Path | str, data: bytes | str) -> Path:

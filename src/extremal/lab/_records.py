@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime as dt
+import errno
 import json
 import os
 import platform
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ._errors import RunError
+from ._files import full_disk_said
 
 _PACKAGES = ("extremal", "numpy", "scipy", "torch", "numba", "scikit-learn", "ray", "transformers")
 
@@ -128,15 +130,12 @@ def append_line(path: Path, value: Mapping[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
     try:
-        with _locked(handle):
+        with full_disk_said(path), _locked(handle):
             _drop_torn_tail(handle)
             written = os.write(handle, line)
-            if written != len(line):
+            if written != len(line):  # only a part of the record fitted
                 os.ftruncate(handle, os.fstat(handle).st_size - written)
-                raise OSError(
-                    f"only {written} of {len(line)} bytes of a record fitted on the disk, so "
-                    f"{path} was left as it was; free some space and run again with --resume"
-                )
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(handle)
     finally:
         os.close(handle)

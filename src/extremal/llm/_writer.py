@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from extremal.lab import atomic_write
+from extremal.lab import atomic_write, full_disk_said
 
 from ._folder import INDEX, SINGLE, Stored
 
@@ -96,9 +96,10 @@ class FolderWriter:
             if (self.out / shard.file).exists():
                 continue
             path = self.out / (shard.file + _PART)
-            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-            os.ftruncate(handle, shard.size)
-            os.pwrite(handle, shard.header, 0)
+            with full_disk_said(path):
+                handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+                os.ftruncate(handle, shard.size)
+                os.pwrite(handle, shard.header, 0)
             self._handles[shard.file] = handle
 
     def write(self, name: str, tensor: Tensor) -> None:
@@ -109,9 +110,10 @@ class FolderWriter:
         shard = self._of[name]
         data = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
         at = shard.places[name]
-        while data.nbytes:
-            written = os.pwrite(self._handles[shard.file], data[: 1 << 30], at)
-            data, at = data[written:], at + written
+        with full_disk_said(self.out / shard.file):
+            while data.nbytes:
+                written = os.pwrite(self._handles[shard.file], data[: 1 << 30], at)
+                data, at = data[written:], at + written
 
     def read(self, name: str) -> Tensor:
         """Return a tensor that was written, from its place."""
@@ -149,5 +151,6 @@ class FolderWriter:
 def copy_files(source: Path, names: list[Path], out: Path) -> None:
     """Copy files that are no weights, keeping their folders."""
     for name in names:
-        (out / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source / name, out / name)
+        with full_disk_said(out / name):
+            (out / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source / name, out / name)

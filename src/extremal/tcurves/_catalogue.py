@@ -20,6 +20,7 @@ from extremal.lab import (
     Table,
     Text,
     command,
+    full_disk_said,
     resolve,
     write_certificate,
     write_report,
@@ -128,10 +129,11 @@ class Database:
                 "CREATE TABLE IF NOT EXISTS states (name TEXT PRIMARY KEY, value TEXT NOT NULL);"
             )
         except sqlite3.DatabaseError as error:
-            raise TCurveError(
-                f"{self.path} is no database of a search ({error}); restore it, or start with "
-                "--force."
-            ) from error
+            with full_disk_said(self.path):
+                raise TCurveError(
+                    f"{self.path} is no database of a search ({error}); restore it, or start with "
+                    "--force."
+                ) from error
 
     def close(self) -> None:
         """Close the file."""
@@ -140,7 +142,7 @@ class Database:
     def add(self, found: Iterable[tuple[Witness, float]], **states: Any) -> int:
         """Add witnesses of new schemes and set states, all or nothing; return how many were new."""
         new = 0
-        with self.connection as c:
+        with full_disk_said(self.path), self.connection as c:
             for witness, second in found:
                 t = witness.triangulation
                 triangles = json.dumps([list(x) for x in t.triangles])
