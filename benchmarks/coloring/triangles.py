@@ -22,7 +22,7 @@ from extremal.coloring._certify import parts_of
 from extremal.lab import Table, append_record, write_certificate
 
 HERE = Path(__file__).resolve().parent
-FEWER = ((2, "0.95", "0.8"), (3, "0.8", "0.75"))
+FEWER = ((2, "0.95", "0.8"), (3, "0.8", "0.75"), (5, "0.65", "0.4"))
 
 
 @dataclass(frozen=True)

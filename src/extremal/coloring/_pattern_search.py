@@ -216,6 +216,7 @@ def refine_sampled(
 def anneal_patterns(
     soft: Soft, problem: Problem, lattice: Matrix, edges: Edges, steps: int = 60,
     sharpness: tuple[float, float] = (1.0, 4.0), free_price: float = 0.05,
+    deadline: float = math.inf,
 ) -> Soft:  # fmt: skip
     """Anneal colours on an exact lattice by the expected number of broken edges.
 
@@ -233,13 +234,15 @@ def anneal_patterns(
         if problem.free_color:
             grad[-1] += price
         adam.step([beta * p * (grad - (p * grad).sum(0)) / cells])
+        if time.monotonic() > deadline:
+            break
     basis = np.array([[float(x) for x in row] for row in lattice])
     return Soft(logits * sharpness[1], basis)
 
 
 def finish_patterns(
     soft: Soft, problem: Problem, grid: int, seed: int = 0, iterations: int = 4000,
-    free_price: float = 0.05,
+    free_price: float = 0.05, deadline: float = math.inf,
 ) -> Candidate:  # fmt: skip
     """Turn a soft colouring into cells that break as little as can be.
 
@@ -250,7 +253,7 @@ def finish_patterns(
     steps = tuple(tuple(x / grid for x in row) for row in lattice)
     edges = edges_of(steps, (grid, grid), problem)
     start = Soft(resample(soft.logits, grid), soft.basis)
-    soft = anneal_patterns(start, problem, lattice, edges, free_price=free_price)
+    soft = anneal_patterns(start, problem, lattice, edges, free_price=free_price, deadline=deadline)
     cells = soft.logits.argmax(0).astype(np.uint8)
     colouring = Colouring(lattice, cells, problem.colors, problem.free_color)
     found, broken = search_patterns(colouring, problem, iterations, seed, edges)
@@ -285,18 +288,19 @@ def pattern_round(
         if best is not None and best.residue == 0:
             return best
     found: list[tuple[float, Soft]] = []
+    half = (time.monotonic() + deadline) / 2  # finishing a start takes as long as many starts
     for number in range(starts):
         soft, loss = refine_sampled(
             random_pattern_start(problem, seed, number), problem, 150, grid, seed,
             free_price=free_price,
         )  # fmt: skip
         found.append((loss, soft))
-        if time.monotonic() > deadline:
+        if time.monotonic() > half:
             break
     trouble: ColoringError | None = None
     for loss, soft in sorted(found, key=_loss)[:tries]:
         try:
-            candidate = finish_patterns(soft, problem, grid, seed, iterations, free_price)
+            candidate = finish_patterns(soft, problem, grid, seed, iterations, free_price, deadline)
         except ColoringError as error:
             trouble = error
             continue
