@@ -8,7 +8,17 @@ import pytest
 from extremal import coloring, verify
 from extremal.coloring import Colouring, Problem, Tiles
 from extremal.coloring._certify import parts_of
-from extremal.coloring._triangles import areas, ears, halved, longest_side, triangles
+from extremal.coloring._polygon_nlp import _Goal, _step
+from extremal.coloring._simplify import simplified
+from extremal.coloring._triangles import (
+    areas,
+    ears,
+    halved,
+    longest_side,
+    loosened,
+    shortest_sides,
+    triangles,
+)
 from extremal.lab import write_certificate
 
 L_SHAPE = np.array([[0, 0], [2, 0], [2, 1], [1, 1], [1, 2], [0, 2]], float)
@@ -90,6 +100,39 @@ def test_tiles_stay_simple_and_are_certified(five, tmp_path):
     assert done.colouring.free_density < cells.free_density
     path = write_certificate(tmp_path / "c.json", parts_of(done.colouring, problem))
     assert verify.file(path).accepted
+
+
+@pytest.fixture(scope="module")
+def six():
+    """The second six-colouring as tiles."""
+    return coloring.tiles_of(coloring.second_six_colouring())
+
+
+def test_short_sides_are_taken_out_and_tiles_still_fit(six):
+    finer = halved(six, 0.2)
+    assert simplified(finer, 0.0) is finer
+    least = shortest_sides(finer).min()
+    fewer = simplified(finer, 1.5 * least)
+    assert len(fewer.vertices) < len(finer.vertices)
+    assert shortest_sides(fewer).min() > least
+    assert triangles(fewer)[1]
+    area = sum(shoelace(fewer.place(c)) for c in fewer.corners) / 2
+    assert area == pytest.approx(abs(np.linalg.det(fewer.lattice)))
+
+
+def test_a_step_keeps_triangles_upright_and_turns_sides_little(six):
+    problem = Problem.type(1, 1, 1, 1, 1, ("0.418", "0.657"))
+    tiles, cut = loosened(halved(six, 0.2))  # middles of sides lie on a line
+    goal = _Goal(problem, 1e-7, "feasible", None)
+    for trust in (0.1, 0.01, 0.001):
+        after = _step(tiles, goal, trust, cut)
+        assert (areas(after, cut) > 0).all()
+        assert np.abs(after.vertices - tiles.vertices).max() <= trust * 1.001
+        for own in tiles.corners:
+            before, now = tiles.place(own), after.place(own)
+            change = np.abs((np.roll(now, -1, 0) - now) - (np.roll(before, -1, 0) - before))
+            length = np.hypot(*(np.roll(before, -1, 0) - before).T)
+            assert (change.max(1) <= 3.01 * trust * length + 1e-9).all()
 
 
 def test_a_start_that_crosses_itself_is_refused():

@@ -20,6 +20,13 @@ from ._certify import Certified, CertifyConfig, certify
 from ._colouring import Colouring
 from ._errors import ColoringError
 from ._exact_repair import Recoloured, recolour
+from ._exchange import (
+    Exchange,
+    exchanged_periods,
+    fold_exchanged,
+    random_exchange,
+    small_cells,
+)
 from ._export import export, lean_data
 from ._find import FindConfig, Found, find
 from ._network import Network, TrainConfig, train
@@ -55,6 +62,7 @@ __all__ = [
     "ColoringError",
     "Colouring",
     "Conflict",
+    "Exchange",
     "FindConfig",
     "FormaliseConfig",
     "Found",
@@ -82,11 +90,13 @@ __all__ = [
     "coulson",
     "croft",
     "croft_density",
+    "exchanged_periods",
     "export",
     "fill",
     "find",
     "finish",
     "fold",
+    "fold_exchanged",
     "forbidden",
     "formalise",
     "free_table",
@@ -105,6 +115,7 @@ __all__ = [
     "periods",
     "plot",
     "point_rate",
+    "random_exchange",
     "random_start",
     "recolour",
     "refine",
@@ -116,6 +127,7 @@ __all__ = [
     "sampled_conflicts",
     "screen",
     "second_six_colouring",
+    "small_cells",
     "smooth",
     "soften",
     "soifer",

@@ -36,6 +36,7 @@ from ._certify import parts_of, read, read_problem
 from ._colouring import Colouring
 from ._device import torch_on
 from ._errors import ColoringError
+from ._exchange import exchangeable
 from ._plot import picture
 from ._polygon_colouring import PolygonColouring
 from ._problem import Problem
@@ -43,6 +44,8 @@ from ._rates import Spectrum, pair_rate, spectrum
 from ._rounds import FindConfig, Job, grid_of, plain_of, round_of
 from ._screen import conflict_pairs
 from ._search import Candidate, go_finer
+from ._sweep import broken_patterns
+from ._widest import middle_of, range_of, widen
 
 KIND = "coloring/find"
 
@@ -156,16 +159,26 @@ def find(
         raise ValueError(f"period is two volumes, 0 < least <= largest, got {settings.period}.")
     if settings.grid < 0 or settings.grid == 1:
         raise ValueError(f"grid is a number of cells of at least 2, or 0, got {settings.grid}.")
-    if asked.parameters:
+    if asked.objective == "max_interval":
+        range_of(asked)  # refused here where it makes no sense
+    elif asked.parameters:
         raise ValueError(
-            f"the distance {asked.parameters[0]!r} is open; train on it with coloring.train, or "
-            "set it with problem.at(...)."
+            f"the distance {asked.parameters[0]!r} is open; train on it with coloring.train, set "
+            "it with problem.at(...), or ask for the objective max_interval."
         )
     if any(r.norm != 2.0 for r in asked.rules):
         raise ValueError("find is for the Euclidean norm; other norms can be trained only.")
+    if asked.configurations and asked.dim != 2:
+        raise ColoringError("configurations are searched and certified in the plane only.")
+    if settings.permuted:
+        exchangeable(asked)
+    if settings.permuted and settings.device != "cpu" and settings.method == "spectral":
+        raise ValueError("--permuted searches random starts on the CPU only; leave --device out.")
     if settings.device != "cpu":
         torch_on(settings.device)  # refused here, before a run folder is made
     search = _Search(asked, settings, budget, show)
+    if asked.objective == "max_interval":
+        search = _Search(middle_of(asked), settings, budget, show, asked)
     if out is None:
         return search.go(None)
     identity = {**to_plain(settings), "problem": asked.as_json()}
@@ -193,10 +206,24 @@ def problem_of(problem: "Problem | str | Path | None", settings: FindConfig) -> 
         if len(settings.triangle) != 2 or settings.type:
             raise ValueError("--triangle takes the sides a and b, together with --colors.")
         return Problem.triangle(settings.colors, *settings.triangle)
+    if settings.objective and not settings.type:
+        raise ValueError("--objective goes with --type; a problem file says its objective itself.")
     if settings.type:
         distances = [tuple(t.split("..")) if ".." in t else t for t in settings.type]
-        return Problem.type(*distances, dim=settings.dim, free_color=settings.free)
+        asked = Problem.type(*distances, dim=settings.dim, free_color=settings.free)
+        return _with_range(asked) if settings.objective else asked
     return Problem.plane(settings.colors, settings.dim, settings.free)
+
+
+def _with_range(asked: Problem) -> Problem:
+    """Make the one interval of a type the range of an open distance."""
+    wide = [r for r in asked.rules if r.spans[0][0] < r.spans[0][1]]
+    if len(wide) != 1:
+        raise ValueError(
+            "max_interval needs exactly one range lo..hi among the distances of --type."
+        )
+    rules = tuple(replace(r, parameter="d") if r is wide[0] else r for r in asked.rules)
+    return replace(asked, rules=rules, objective="max_interval")
 
 
 @dataclass
@@ -205,6 +232,8 @@ class _Search:
     settings: FindConfig
     budget: float
     show: Callable[[Candidate], None] | None
+    whole: Problem | None = None
+    """With an open distance, of which `problem` is the middle of its range."""
     best: Candidate | None = None
     rounds: int = 0
     history: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
@@ -214,7 +243,7 @@ class _Search:
         begun = time.monotonic()
         spent = 0.0
         if run is not None:
-            run.write_json("problem.json", self.problem.as_json())
+            run.write_json("problem.json", (self.whole or self.problem).as_json())
             for line in run.records():
                 spent = max(spent, line["seconds"])
                 self.rounds = max(self.rounds, line["round"])
@@ -222,9 +251,10 @@ class _Search:
             if (run.path / "colouring.json").is_file():
                 kept = read(run.path)
                 assert isinstance(kept, Colouring)  # a search writes cells only
-                self.best = Candidate(kept, conflict_pairs(kept, self.problem), 0.0)
+                broken = conflict_pairs(kept, self.problem) + broken_patterns(kept, self.problem)
+                self.best = Candidate(kept, broken, 0.0)
         end = begun + self.budget - spent
-        rough = begun + (self.budget - spent) * (0.66 if self.problem.free_color else 1.0)
+        rough = begun + (self.budget - spent) * (0.66 if self._goes_finer() else 1.0)
 
         def passed() -> float:
             return spent + time.monotonic() - begun
@@ -243,7 +273,7 @@ class _Search:
                     self.rounds += 1
                     self._take(run, plain, passed())
                 bar.advance(max(0, int(passed()) - bar.count), self._words())
-        while self.problem.free_color and self._finer() and time.monotonic() < end:
+        while self._goes_finer() and self._finer() and time.monotonic() < end:
             assert self.best is not None
             grid = self.best.colouring.grid[0]
             candidate = go_finer(
@@ -260,13 +290,41 @@ class _Search:
                 "--steps."
             )
         status = "valid" if self.best.residue == 0 else "open"
+        answered = self.problem
+        if self.whole is not None and status == "valid":
+            answered = self._widen(run, self.whole, passed, end)
         return Found(
-            status, self.problem, self.best.colouring, self.best.residue, passed(), self.rounds,
+            status, answered, self.best.colouring, self.best.residue, passed(), self.rounds,
             path=None if run is None else run.path,
         )  # fmt: skip
 
+    def _widen(
+        self, run: Run | None, whole: Problem, passed: Callable[[], float], end: float
+    ) -> Problem:
+        """Push the ends of the avoided interval out until the budget; return what was reached."""
+        assert self.best is not None
+        name, *_ = range_of(whole)
+        reached = self.problem
+        finest = self.settings.finest or 4 * grid_of(self.settings, whole)
+        for wider in widen(
+            self.best.colouring, whole, finest=finest, seed=self.settings.seed,
+            iterations=self.settings.iterations,
+        ):  # fmt: skip
+            reached = whole.at(**{name: (wider.low, wider.high)})
+            note = f"avoids {float(wider.low):.6g} to {float(wider.high):.6g}"
+            self._take(run, plain_of(wider.candidate), passed(), finer=True, note=note)
+            if time.monotonic() > end:
+                break
+        if run is not None:
+            run.write_json("problem.json", reached.as_json())
+        return reached
+
     def _done(self) -> bool:
         return self.best is not None and self.best.residue == 0 and not self.problem.free_color
+
+    def _goes_finer(self) -> bool:
+        """Whether the last third of the budget goes to finer cells; they are for pair rules."""
+        return self.problem.free_color and not self.problem.configurations
 
     def _finer(self) -> bool:
         finest = self.settings.finest or 4 * grid_of(self.settings, self.problem)
@@ -278,15 +336,17 @@ class _Search:
         free = self.best.colouring.free_density
         return f"best: {self.best.residue} pairs" + (f", free {float(free):.3%}" if free else "")
 
-    def _take(self, run: Run | None, plain: dict[str, Any], seconds: float, finer: bool = False
-              ) -> None:  # fmt: skip
+    def _take(
+        self, run: Run | None, plain: dict[str, Any], seconds: float, finer: bool = False,
+        note: str = "",
+    ) -> None:  # fmt: skip
         line: dict[str, Any] = {
             "round": self.rounds,
             "seconds": seconds,
             "residue": plain.get("residue"),
             "free": plain.get("free"),
             "grid": plain.get("grid"),
-            "note": plain.get("note", ""),
+            "note": note or plain.get("note", ""),
         }
         if "colouring" in plain:
             candidate = Candidate(

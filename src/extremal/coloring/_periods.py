@@ -5,7 +5,7 @@ much of the box overlaps. Translations that repeat the pattern with colours exch
 too: they offer a smaller cell to search in.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +15,8 @@ from jaxtyping import Float
 from ._errors import ColoringError
 from ._fft import irfftn, rfftn
 
-_OVERLAP = 0.22  # of the box; less is too noisy to count
-_SHORTEST = 0.35  # shorter translations are shoulders of the peak at 0
+OVERLAP = 0.22  # of the box; less is too noisy to count
+SHORTEST = 0.35  # shorter translations are shoulders of the peak at 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,20 +87,49 @@ def periods(
         centre = tuple(s // 2 for s in agreement.shape)
         if zero is None:
             zero = agreement[centre]
-        agreement = np.where(overlap >= _OVERLAP, agreement / zero, -1.0)
+        agreement = np.where(overlap >= OVERLAP, agreement / zero, -1.0)
         peaks = agreement == scipy.ndimage.maximum_filter(agreement, 5)
         for where in np.argwhere(peaks & (agreement > floor)):
             vector = (where - np.array(centre)) * spacing
-            if np.linalg.norm(vector) < (_SHORTEST if permutation == identity else 0.1):
+            if np.linalg.norm(vector) < (SHORTEST if permutation == identity else 0.1):
                 continue
-            fine = vector + spacing * _vertex(agreement, tuple(int(w) for w in where))
+            fine = vector + spacing * vertex(agreement, tuple(int(w) for w in where))
             found.append(
                 Period(tuple(float(x) for x in fine), float(agreement[tuple(where)]), permutation)
             )
     return sorted(found, key=lambda p: float(np.linalg.norm(p.vector)))
 
 
-def _vertex(values: Float[np.ndarray, "..."], where: tuple[int, ...]) -> Float[np.ndarray, " n"]:
+def colour_pairs(
+    grid: Float[np.ndarray, "..."], partners: Mapping[int, Sequence[int]]
+) -> tuple[dict[tuple[int, int], Float[np.ndarray, "..."]], Float[np.ndarray, "..."]]:
+    """Return how often colour c is met by colour d for every shift, and the overlap of the box.
+
+    Args:
+        grid: Probabilities, the colours last.
+        partners: The colours d that are wanted for each c.
+
+    Returns:
+        The mean of p_c(x) p_d(x + shift) over the overlap for each pair (c, d), and the share of
+        the box that overlaps; zero shift in the middle.
+    """
+    import scipy.fft
+
+    shape = grid.shape[:-1]
+    size: list[Any] = [scipy.fft.next_fast_len(2 * n) for n in shape]
+    axes = tuple(range(len(shape)))
+    image = rfftn(grid, size, axes=axes)
+    ones = rfftn(np.ones(shape), size)
+    count = np.fft.fftshift(irfftn(ones * ones.conj(), size))
+    found: dict[tuple[int, int], Float[np.ndarray, ...]] = {}
+    for c, others in partners.items():
+        for d in others:
+            met = irfftn(image[..., c].conj() * image[..., d], size)
+            found[c, d] = np.fft.fftshift(met) / np.maximum(count, 1.0)
+    return found, count / np.prod(shape)
+
+
+def vertex(values: Float[np.ndarray, "..."], where: tuple[int, ...]) -> Float[np.ndarray, " n"]:
     """Where between grid points the peak is: a parabola along each axis."""
     shift = np.zeros(len(where))
     for axis in range(len(where)):

@@ -196,16 +196,25 @@ def inside(points: Float[np.ndarray, "m 2"], polygon: Float[np.ndarray, "_ 2"]) 
     return odd
 
 
+def apart(p: Float[np.ndarray, "m 2"], q: Float[np.ndarray, "k 2"]) -> Float[np.ndarray, "m k"]:
+    """Return the distances of all pairs of points (a sum over an axis of 2 would be slower)."""
+    return np.sqrt((p[:, None, 0] - q[None, :, 0]) ** 2 + (p[:, None, 1] - q[None, :, 1]) ** 2)
+
+
+def sides_apart(
+    p: Float[np.ndarray, "m 2"], q: Float[np.ndarray, "k 2"]
+) -> tuple[Float[np.ndarray, "m k"], Float[np.ndarray, "m k"]]:
+    """Return the distance of every point to every side of a polygon, and where on the side."""
+    step = np.roll(q, -1, 0) - q
+    dx, dy = p[:, None, 0] - q[None, :, 0], p[:, None, 1] - q[None, :, 1]
+    square = np.maximum(step[:, 0] ** 2 + step[:, 1] ** 2, 1e-300)
+    t = np.clip((dx * step[:, 0] + dy * step[:, 1]) / square, 0, 1)
+    return np.sqrt((dx - t * step[:, 0]) ** 2 + (dy - t * step[:, 1]) ** 2), t
+
+
 def gap_of(p: Float[np.ndarray, "_ 2"], q: Float[np.ndarray, "_ 2"]) -> float:
     """Return the least distance of two polygons that do not overlap."""
-    best = np.inf
-    for one, two in ((p, q), (q, p)):
-        a, b = two, np.roll(two, -1, 0)
-        step = b - a
-        t = ((one[:, None] - a[None]) * step[None]).sum(-1) / (step**2).sum(-1)
-        foot = a[None] + np.clip(t, 0, 1)[..., None] * step[None]
-        best = min(best, float(np.sqrt(((one[:, None] - foot) ** 2).sum(-1)).min()))
-    return best
+    return min(float(sides_apart(p, q)[0].min()), float(sides_apart(q, p)[0].min()))
 
 
 def distances(

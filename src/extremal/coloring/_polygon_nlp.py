@@ -7,37 +7,49 @@ fitting together whatever the variables are.
 For every two tiles of one colour within reach, and every distance set of the colour, one of two
 things must hold: all corners of the two are nearer than the set (largest distance), or every corner
 is farther from every side than the set (least distance). Which one is decided anew in every round.
-A round is one linear program: distances are replaced by their tangents within a trust region, which
-shrinks where that was too bold. (SLSQP took a minute a round on 150 variables.) Tiles stay simple,
-because the triangles they are cut into keep their orientation.
+A round is a linear program: distances are replaced by their tangents within a trust region, which
+shrinks where that was too bold, and what they miss is corrected by up to two small ones from the
+new place. (SLSQP took a minute a round on 150 variables.) Tiles stay simple, because the
+triangles they are cut into keep their orientation.
 """
 
-import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 
 from ._errors import ColoringError
-from ._polygon_colouring import gap_of, shifts_near
+from ._polygon_colouring import apart, gap_of, shifts_near, sides_apart
 from ._problem import Problem
-from ._tiles import Corner, Tiles
-from ._triangles import Triangle, areas, halved, longest_side, loosened, shortest_sides, triangles
+from ._simplify import simplified
+from ._tiles import Tiles
+from ._triangles import Triangle, areas, halved, longest_side, loosened, triangles
 
 Objective = Literal["feasible", "min_free", "max_interval"]
 _CLOSE = 0.12  # inequalities with more room than this are left out of a round
+_TURN = 3.0  # a side turns by at most so many times `trust`
+_THIN = 1e-9  # twice the area below which no triangle shrinks: a patch may vanish, almost
 _MOVES = 8.0  # or than this many times what a variable may move: such a step cannot break them
 
 
-@dataclass(frozen=True)
-class _Bound:
-    """One inequality: a distance of points that are combinations of corners, and its limit."""
+@dataclass(frozen=True, eq=False)
+class _Bounds:
+    """Inequalities: distances of points that are combinations of up to three corners, and limits.
 
-    terms: tuple[tuple[Corner, float], ...]  # the difference vector is their weighted sum
-    limit: float  # distance <= limit if below, else >= limit
-    below: bool
-    slack: bool  # whether the objective's variable moves the limit
+    Attributes:
+        corners: Of each one, (vertex, i, j) three times.
+        weights: The difference vector is their weighted sum.
+        limit: Distance <= limit where the sign is 1, >= limit where it is -1.
+        sign: See there.
+        slack: Whether the objective's variable moves the limit.
+    """
+
+    corners: Int[np.ndarray, "m 3 3"]
+    weights: Float[np.ndarray, "m 3"]
+    limit: Float[np.ndarray, " m"]
+    sign: Float[np.ndarray, " m"]
+    slack: Bool[np.ndarray, " m"]
 
 
 def optimise(
@@ -56,7 +68,7 @@ def optimise(
         tiles: The start; it should nearly keep the rules.
         problem: Pair rules only.
         margin: By which every inequality must hold.
-        rounds: Linear programs at most.
+        rounds: Steps at most, each with up to two corrections.
         trust: How far a variable may move in the first round; adapted.
         objective: `"feasible"` (largest common margin), `"min_free"`, or `"max_interval"`: the
             gaps of colour `widen` become as large as they can, its diameters staying below its
@@ -69,25 +81,19 @@ def optimise(
     Raises:
         ColoringError: A tile of the start crosses itself.
 
-    Cost: one linear program a round, 20 to 200 ms for 150 variables.
+    Cost: one to three linear programs a round, 20 to 200 ms each for 150 variables.
     """
     if objective == "max_interval" and widen is None:
         raise ValueError("max_interval needs the colour whose gaps are widened.")
     goal = _Goal(problem, margin, objective, widen)
     tiles, cut = loosened(tiles)
     merit = goal.merit(tiles)
-    taken = 0
     for _ in range(rounds):
-        trial = _step(tiles, goal, trust, cut)
-        upright = bool((areas(trial, cut) > 0).all())
-        after = goal.merit(trial) if upright else np.inf
-        if after < merit - 1e-12:
-            gain = merit - after
-            tiles, merit = trial, after
-            trust = min(0.1, 1.5 * trust)
-            taken += 1
-            if taken % 4 == 0:
-                cut = _again(tiles, cut)
+        found = _corrected(_step(tiles, goal, trust, cut), goal, trust, cut)
+        if found is not None and found[0] < merit - 1e-12:
+            gain = merit - found[0]
+            merit, tiles, cut = found
+            trust = min(0.1, 2 * trust)
             if gain < 1e-9:
                 break
         else:
@@ -96,6 +102,34 @@ def optimise(
             if trust < 1e-8:
                 break
     return _restored(tiles, goal)
+
+
+def _corrected(
+    trial: Tiles, goal: "_Goal", trust: float, cut: list[Triangle]
+) -> tuple[float, Tiles, list[Triangle]] | None:
+    """Take back what a step violates to second order by small steps from where it ended.
+
+    Without them steps would have to be so short that their violation, which grows with the square,
+    is not worth more than what they gain.
+
+    Returns:
+        The best merit met, its tiles and their triangles; None if a triangle was turned over.
+    """
+    best: tuple[float, Tiles, list[Triangle]] | None = None
+    for left in (2, 1, 0):
+        if not (areas(trial, cut) > 0).all():
+            break
+        merit = goal.merit(trial)
+        if best is None or merit < best[0]:
+            best = (merit, trial, cut)
+        violation = goal.violation(trial)
+        if violation < 1e-9 or not left:
+            break
+        cut, simple = triangles(trial)
+        if not simple:
+            break
+        trial = _step(trial, goal, min(trust, 30 * violation), cut)
+    return best
 
 
 def _again(tiles: Tiles, cut: list[Triangle]) -> list[Triangle]:
@@ -107,17 +141,22 @@ def _again(tiles: Tiles, cut: list[Triangle]) -> list[Triangle]:
 def optimise_finely(
     tiles: Tiles, problem: Problem, longest: float, **options: Any
 ) -> tuple[Tiles, float]:
-    """Optimise, halve the longest sides, and again, until no side is longer than `longest`.
+    """Optimise, halve the longest sides, and again, until no side is much longer than `longest`.
 
     Args:
         tiles: The start.
         problem: Pair rules only.
         longest: Of a side; 0 keeps the vertices. A round side loses less space with short pieces.
+            Sides below a sixth of it are taken out: they hold up the others.
         **options: As of `optimise`.
     """
+    if longest > 0:
+        tiles = simplified(tiles, longest / 6)
     tiles, worst = optimise(tiles, problem, **options)
-    while longest > 0 and (side := longest_side(tiles)) > longest:
-        tiles = halved(tiles, max(longest, side / 2))
+    # The program stretches sides a little; halving for that would never end.
+    while longest > 0 and (side := longest_side(tiles)) > 1.3 * longest:
+        now = max(longest, side / 2)
+        tiles = halved(simplified(tiles, now / 6), now)
         options["trust"] = 0.01  # the halves begin near their best places
         tiles, worst = optimise(tiles, problem, **options)
     return tiles, worst
@@ -164,7 +203,7 @@ class _Goal:
         """The worst violation, and the least slack among what the objective widens."""
         worst, slack = -np.inf, np.inf
         for p, q, pp, qq, spans in _pairs(tiles, self):
-            largest = float(np.sqrt(((pp[:, None] - qq[None]) ** 2).sum(-1)).max())
+            largest = float(apart(pp, qq).max())
             least = 0.0
             if p != q:
                 least = min(gap_of(pp, qq), largest)
@@ -186,38 +225,35 @@ def _step(
     m = len(tiles.vertices)
     bounds = _bounds(tiles, goal, min(_CLOSE, _MOVES * trust + 1e-4))
     size = 2 * m + 6  # vertices, lattice, slack of the objective, violation
-    rows: list[int] = []
-    columns: list[int] = []
-    entries: list[float] = []
-    right = np.zeros(len(bounds) + len(cut))
     places = tiles.vertices
-    at: list[list[float]] = places.tolist()
-    (ax, ay), (bx, by) = tiles.lattice.tolist()
-    for number, bound in enumerate(bounds):
-        dx = dy = 0.0  # plain floats: arrays of two entries cost ten times as much here
-        for (k, i, j), weight in bound.terms:
-            dx += weight * (at[k][0] + i * ax + j * bx)
-            dy += weight * (at[k][1] + i * ay + j * by)
-        length = math.hypot(dx, dy)
-        sign = 1.0 if bound.below else -1.0
-        unit = (sign * dx / max(length, 1e-12), sign * dy / max(length, 1e-12))
-        # sign * (|d| + unit . change) + slack - violation <= sign * limit
-        for (k, i, j), weight in bound.terms:
-            for axis in range(2):
-                for column, factor in ((2 * k, 1), (2 * m, i), (2 * m + 2, j)):
-                    if factor:
-                        rows.append(number)
-                        columns.append(column + axis)
-                        entries.append(unit[axis] * weight * factor)
-        if bound.slack:
-            rows.append(number)
-            columns.append(size - 2)
-            entries.append(1.0)
-        rows.append(number)
-        columns.append(size - 1)
-        entries.append(-1.0)
-        right[number] = sign * (bound.limit - length)
-    reach = _upright(tiles, cut, len(bounds), rows, columns, entries, right)
+    vertex, shift = bounds.corners[..., 0], bounds.corners[..., 1:]
+    ends = places[vertex] + shift @ tiles.lattice
+    across = np.einsum("nt,nta->na", bounds.weights, ends)
+    length = np.hypot(across[:, 0], across[:, 1])
+    unit = bounds.sign[:, None] * across / np.maximum(length, 1e-12)[:, None]
+    # sign * (|d| + unit . change) + slack - violation <= sign * limit
+    number = np.arange(len(length))
+    rows, columns, entries = _Column(), _Column(), _Column()
+    for axis in range(2):
+        own = unit[:, axis, None] * bounds.weights
+        for column, factor in (
+            (2 * vertex, np.ones_like(own)),
+            (np.full_like(vertex, 2 * m), shift[..., 0]),
+            (np.full_like(vertex, 2 * m + 2), shift[..., 1]),
+        ):
+            some = (bounds.weights != 0) & (factor != 0)
+            rows.add(np.broadcast_to(number[:, None], own.shape)[some])
+            columns.add((column + axis)[some])
+            entries.add((own * factor)[some])
+    moved = np.flatnonzero(bounds.slack)
+    rows.add(moved, number)
+    columns.add(np.full(len(moved), size - 2), np.full(len(number), size - 1))
+    entries.add(np.ones(len(moved)), np.full(len(number), -1.0))
+    upright, areas_kept = _upright(tiles, cut, len(number))
+    together, apart_by = _together(tiles, cut, trust, len(number) + len(cut))
+    for found, *more in zip((rows, columns, entries), upright, together, strict=True):
+        found.add(*more)
+    right = np.concatenate([bounds.sign * (bounds.limit - length), areas_kept, apart_by])
     cost = np.zeros(size)
     cost[-1] = 20.0
     if restore:
@@ -226,15 +262,12 @@ def _step(
         cost[: size - 2] = _covered(tiles, goal.problem.colors)[1][: size - 2]
     else:
         cost[-2] = -1.0
-    # The distance to a side that turns by an angle falls by its square, to second order: vertices
-    # of short sides move less, in proportion.
-    sides = shortest_sides(tiles)
-    reach = np.minimum(reach, trust * sides / np.median(sides))
-    own = np.repeat(np.clip(reach, 1e-3 * trust, trust), 2)
     # In units of `trust`, so that the tolerance of the solver, 1e-7, is that share of a step.
-    box = [(-t / trust, t / trust) for t in [*own.tolist(), *[trust] * 4]]
+    box = [(-1.0, 1.0)] * (2 * m + 4)
     box[2 * m + 1] = (0.0, 0.0)  # the first lattice row keeps its direction
-    matrix = scipy.sparse.csr_matrix((entries, (rows, columns)), (len(right), size))
+    matrix = scipy.sparse.csr_matrix(
+        (entries.whole(), (rows.whole(), columns.whole())), (len(right), size)
+    )
     widest = (-1.0 / trust, 1.0 / trust) if goal.objective != "min_free" else (0.0, 0.0)
     answer = scipy.optimize.linprog(
         cost,
@@ -254,36 +287,101 @@ def _step(
     )
 
 
-def _upright(
-    tiles: Tiles, cut: list[Triangle], first: int, rows: list[int], columns: list[int],
-    entries: list[float], right: Float[np.ndarray, " k"],
-) -> Float[np.ndarray, " m"]:  # fmt: skip
-    """Rows that keep half of the area of each triangle, to first order; the reach of each vertex.
+class _Column:
+    """An array that grows by whole pieces."""
 
-    With its vertices moving at most sqrt(twice the area) / 4 along each axis, what is of second
-    order in a triangle's area is below the half that is kept. Without that one thin triangle would
-    shrink the steps of all vertices.
+    def __init__(self) -> None:
+        self.pieces: list[Any] = []
+
+    def add(self, *pieces: Any) -> None:
+        self.pieces += pieces
+
+    def whole(self) -> Any:
+        return np.concatenate(self.pieces)
+
+
+def _upright(
+    tiles: Tiles, cut: list[Triangle], first: int
+) -> tuple[tuple[Any, Any, Any], Float[np.ndarray, " t"]]:
+    """Rows that keep half of the area of each triangle, to first order, and none below `_THIN`.
+
+    Returns:
+        Rows, columns and entries, from row `first` on; the right sides.
     """
     m = len(tiles.vertices)
-    now = areas(tiles, cut)
-    right[first:] = 0.45 * now
-    reach = np.full(m, np.inf)
-    for side in range(3):
-        np.minimum.at(reach, [t[side][0] for t in cut], np.sqrt(np.maximum(now, 1e-14)) / 4)
-    corners = [tiles.place(tuple(t[i] for t in cut)) for i in range(3)]
+    table = np.array(cut)  # (triangles, 3 corners, 3)
+    corners = [tiles.vertices[table[:, i, 0]] + table[:, i, 1:] @ tiles.lattice for i in range(3)]
+    rows, columns, entries = _Column(), _Column(), _Column()
+    number = first + np.arange(len(cut))
     for side in range(3):
         # d(2 area) = (after - before) turned by a quarter, times the change of the corner
         across = corners[(side + 1) % 3] - corners[(side + 2) % 3]
         slope = np.stack([across[:, 1], -across[:, 0]], 1)
-        for number, triangle in enumerate(cut):
-            k, i, j = triangle[side]
-            for axis in range(2):
-                for column, factor in ((2 * k, 1), (2 * m, i), (2 * m + 2, j)):
-                    if factor:
-                        rows.append(first + number)
-                        columns.append(column + axis)
-                        entries.append(-float(slope[number, axis]) * factor)
-    return reach
+        k, i, j = table[:, side].T
+        for axis in range(2):
+            for column, factor in ((2 * k, np.ones_like(k)), (np.full_like(k, 2 * m), i),
+                                   (np.full_like(k, 2 * m + 2), j)):  # fmt: skip
+                some = factor != 0
+                rows.add(number[some])
+                columns.add((column + axis)[some])
+                entries.add(-(slope[:, axis] * factor)[some])
+    now = areas(tiles, cut)
+    kept = np.clip(now - _THIN, 0.0, 0.45 * now)
+    return (rows.whole(), columns.whole(), entries.whole()), kept
+
+
+def _together(
+    tiles: Tiles, cut: list[Triangle], trust: float, first: int
+) -> tuple[tuple[Any, Any, Any], Float[np.ndarray, " r"]]:
+    """Rows that let the ends of a side move away from each other by a little only, each axis.
+
+    Of second order in a triangle's area (twice) is the product of how its second and third corner
+    move against the first; with 0.47 times the root of it for two of its sides that is below what
+    `_upright` keeps. And the distance to a side that turns by an angle falls by its square: sides
+    turn by a few times `trust` at most. Vertices that move along with their neighbours are not
+    held up by either.
+
+    Returns:
+        Rows, columns and entries, from row `first` on; the right sides.
+    """
+    m = len(tiles.vertices)
+    table = np.array(cut)
+    places = tiles.vertices[table[..., 0]] + table[..., 1:] @ tiles.lattice
+    length = np.linalg.norm(places - np.roll(places, -1, 1), axis=2)  # of side k to k + 1
+    reach = np.repeat(0.47 * np.sqrt(np.maximum(areas(tiles, cut), 1e-14))[:, None], 3, 1)
+    reach[np.arange(len(cut)), length.argmax(1)] = np.inf  # two sides are enough
+    ends = [np.stack([table, np.roll(table, -1, 1)], 2).reshape(-1, 2, 3)]
+    limits = [reach.ravel()]
+    for own in tiles.corners:
+        at = np.array(own)
+        p = tiles.place(own)
+        ends.append(np.stack([at, np.roll(at, -1, 0)], 1))
+        limits.append(_TURN * trust * np.hypot(*(np.roll(p, -1, 0) - p).T))
+    pair, limit = np.concatenate(ends), np.concatenate(limits)
+    pair, limit = pair[limit < 2 * trust], limit[limit < 2 * trust]
+    # One row a pair: its least limit; a pair is the same from both ends and in every translate.
+    turned = pair[:, 0, 0] > pair[:, 1, 0]
+    pair[turned] = pair[turned][:, ::-1]
+    key = np.column_stack([pair[:, 0, 0], pair[:, 1, 0], pair[:, 1, 1:] - pair[:, 0, 1:]])
+    order = np.argsort(limit, kind="stable")
+    key, where = np.unique(key[order], axis=0, return_index=True)
+    limit = limit[order][where]
+    rows, columns, entries = _Column(), _Column(), _Column()
+    count = len(limit)
+    for axis in range(2):
+        for turn, sign in enumerate((1.0, -1.0)):
+            number = first + (2 * axis + turn) * count + np.arange(count)
+            for column, factor in (
+                (2 * key[:, 0], np.ones(count)),
+                (2 * key[:, 1], -np.ones(count)),
+                (np.full(count, 2 * m), -key[:, 2]),
+                (np.full(count, 2 * m + 2), -key[:, 3]),
+            ):
+                some = factor != 0
+                rows.add(number[some])
+                columns.add((column + axis)[some])
+                entries.add(sign * factor[some])
+    return (rows.whole(), columns.whole(), entries.whole()), np.tile(limit, 4)
 
 
 def _spans(goal: _Goal, color: int) -> list[tuple[float, float, bool]]:
@@ -294,30 +392,43 @@ def _spans(goal: _Goal, color: int) -> list[tuple[float, float, bool]]:
     return [(float(a) ** 0.5, float(b) ** 0.5, widens) for a, b in goal.problem.spans(color)]
 
 
-def _bounds(tiles: Tiles, goal: _Goal, close: float) -> list[_Bound]:
-    found: list[_Bound] = []
+def _bounds(tiles: Tiles, goal: _Goal, close: float) -> _Bounds:
+    parts: list[tuple[Any, Any, Any, float, float, bool]] = []
     margin = goal.margin
     for p, q, pp, qq, spans in _pairs(tiles, goal):
         same = p == q
-        apart = np.sqrt(((pp[:, None] - qq[None]) ** 2).sum(-1))
-        largest = float(apart.max())
+        one, two = np.array(p), np.array(q)
+        far = apart(pp, qq)
+        largest = float(far.max())
         least = 0.0 if same else gap_of(pp, qq)
         for low, high, widens in spans:
             if same or largest - low < high - least:
                 # The interval objective widens gaps only; diameters keep their bound.
                 moves = widens and goal.objective == "feasible"
-                for a, b in zip(*np.nonzero(apart > low - close), strict=True):
-                    if p[a] != q[b] and (not same or a < b):
-                        terms = ((p[a], 1.0), (q[b], -1.0))
-                        found.append(_Bound(terms, low - margin, True, moves))
+                a, b = np.nonzero(far > low - close)
+                some = (one[a] != two[b]).any(1)
+                if same:
+                    some &= a < b
+                ends = np.stack([one[a[some]], two[b[some]], two[b[some]]], 1)
+                weights = np.tile([1.0, -1.0, 0.0], (len(ends), 1))
+                parts.append((ends, weights, len(ends), low - margin, 1.0, moves))
             else:
-                for one, two, here, there in ((p, q, pp, qq), (q, p, qq, pp)):
-                    for d, k, e, t in _feet(here, there, high + close, close):
-                        if d > 0:
-                            terms = ((one[k], 1.0), (two[e], t - 1.0),
-                                     (two[(e + 1) % len(two)], -t))  # fmt: skip
-                            found.append(_Bound(terms, high + margin, False, widens))
-    return found
+                for first, second, here, there in ((one, two, pp, qq), (two, one, qq, pp)):
+                    k, e, t = _feet(here, there, high + close, close)
+                    ends = np.stack([first[k], second[e], second[(e + 1) % len(second)]], 1)
+                    weights = np.stack([np.ones_like(t), t - 1, -t], 1)
+                    parts.append((ends, weights, len(ends), high + margin, -1.0, widens))
+    if not parts:
+        empty = np.zeros(0)
+        return _Bounds(np.zeros((0, 3, 3), np.int64), np.zeros((0, 3)), empty, empty, empty > 0)
+    counts = [count for _, _, count, _, _, _ in parts]
+    return _Bounds(
+        np.concatenate([ends for ends, *_ in parts]),
+        np.concatenate([weights for _, weights, *_ in parts]),
+        np.repeat([limit for *_, limit, _, _ in parts], counts),
+        np.repeat([sign for *_, sign, _ in parts], counts),
+        np.repeat([moves for *_, moves in parts], counts),
+    )
 
 
 def _pairs(tiles: Tiles, goal: _Goal) -> Any:
@@ -345,24 +456,23 @@ def _pairs(tiles: Tiles, goal: _Goal) -> Any:
 
 def _feet(
     p: Float[np.ndarray, "_ 2"], q: Float[np.ndarray, "_ 2"], reach: float, short: float
-) -> list[tuple[float, int, int, float]]:
-    """(distance, vertex of p, side of q, place on the side) for all within reach.
+) -> tuple[Int[np.ndarray, " m"], Int[np.ndarray, " m"], Float[np.ndarray, " m"]]:
+    """(vertex of p, side of q, place on the side) for all within reach, touching ones left out.
 
     A side shorter than `short` may turn in one step, so each end of it counts by itself, too.
     """
     step = np.roll(q, -1, 0) - q
-    t = ((p[:, None] - q[None]) * step[None]).sum(-1) / np.maximum((step**2).sum(-1), 1e-300)
-    t = np.clip(t, 0, 1)
-    d = np.sqrt(((p[:, None] - q[None] - t[..., None] * step[None]) ** 2).sum(-1))
-    found = [
-        (float(d[k, e]), int(k), int(e), float(t[k, e]))
-        for k, e in zip(*np.nonzero(d < reach), strict=True)
-    ]
-    for e in np.flatnonzero((step**2).sum(1) < short**2).tolist():
-        for end in (0, 1):
-            far = np.sqrt(((p - q[(e + end) % len(q)]) ** 2).sum(1))
-            found += [(float(far[k]), int(k), e, float(end)) for k in np.flatnonzero(far < reach)]
-    return found
+    d, t = sides_apart(p, q)
+    vertices, sides = np.nonzero((d < reach) & (d > 0))
+    found = [(vertices, sides, t[vertices, sides])]
+    turning = np.flatnonzero((step**2).sum(1) < short**2)
+    far = apart(p, q)
+    for end in (0, 1):
+        at = far[:, (turning + end) % len(q)]
+        vertices, which = np.nonzero((at < reach) & (at > 0))
+        found.append((vertices, turning[which], np.full(len(which), float(end))))
+    k, e, place = (np.concatenate(column) for column in zip(*found, strict=True))
+    return k, e, place
 
 
 def _covered(tiles: Tiles, colors: int) -> tuple[float, Float[np.ndarray, " k"]]:

@@ -178,7 +178,8 @@ class Problem:
             one, has the number `colors`.
         rules: What is forbidden.
         free_color: Whether points may stay uncoloured.
-        objective: `"feasible"`, `"min_free"` or `"max_interval"`.
+        objective: `"feasible"`, `"min_free"` or `"max_interval"`: the interval of avoided distances
+            inside a parameter's range becomes as wide as it can.
 
     Example:
         >>> Problem.type(1, 1, 1, 1, 1, 0.5).spans(5)
@@ -298,10 +299,15 @@ class Problem:
         return tuple(r.parameter for r in self.rules if r.parameter is not None)
 
     def at(self, **values: Any) -> "Problem":
-        """Return the problem with its parameters set.
+        """Return the problem with its parameters set, each to a distance or to an interval.
 
         Raises:
             ValueError: A name is no parameter, or a value is outside its range.
+
+        Example:
+            >>> rule = Rule(distance=("0.3", "0.7"), parameter="d", colors=(5,))
+            >>> Problem(2, 6, (rule,)).at(d=("0.4", "0.5")).spans(5)
+            ((Fraction(4, 25), Fraction(1, 4)),)
         """
         unknown = sorted(set(values) - set(self.parameters))
         if unknown:
@@ -309,13 +315,15 @@ class Problem:
         rules: list[Rule] = []
         for rule in self.rules:
             if rule.parameter in values:
-                (low, high), value = rule.spans[0], Coordinate.read(values[rule.parameter])
-                if not low <= value.square <= high:
+                (low, high), value = rule.spans[0], values[rule.parameter]
+                wanted = Rule(value, colors=rule.colors, norm=rule.norm)
+                if not low <= wanted.spans[0][0] <= wanted.spans[0][1] <= high:
                     raise ValueError(f"{rule.parameter} = {value} is outside its range.")
-                rules.append(Rule(str(value), colors=rule.colors, norm=rule.norm))
+                rules.append(wanted)
             else:
                 rules.append(rule)
-        return Problem(self.dim, self.colors, tuple(rules), self.free_color, self.objective)
+        goal = "feasible" if self.objective == "max_interval" else self.objective
+        return Problem(self.dim, self.colors, tuple(rules), self.free_color, goal)
 
     def symmetries(self) -> list[tuple[int, ...]]:
         """Return the permutations of colours under which every rule stays as it is.

@@ -25,6 +25,9 @@ class FindConfig:
     """So many colours that all avoid distance 1. Instead of a problem file."""
     triangle: tuple[str, ...] = ()
     """Sides a and b of triangles 1, a, b, for --colors. Instead of a problem file."""
+    objective: Literal["", "max_interval"] = ""
+    """"max_interval": one "lo..hi" of --type is a range, in which its colours avoid an interval
+    that becomes as wide as it can."""
     free: bool = False
     """Allow a free colour and make its density small."""
     dim: int = 2
@@ -46,6 +49,8 @@ class FindConfig:
     period: tuple[float, float] = (0.0, 0.0)
     """Least and largest volume of the period of a start, for each colour, where the largest
     distance is 1; 0 0 means 0.3 to 0.8 in the plane and 0.15 to 0.45 in space."""
+    permuted: bool = False
+    """Let patterns repeat with colours of equal rules exchanged: a smaller cell to search in."""
     tries: int = 3
     """How many of the best starts of a round are finished."""
     preset: Literal["", "reference"] = ""
@@ -106,24 +111,36 @@ def round_of(job: Job) -> dict[str, Any]:
         before = read(settings.start)
         if not isinstance(before, Colouring) or before.palette != problem.palette:
             raise ColoringError(f"{settings.start} has not the cells or colours of the problem.")
-        starts = [(0.0, soften(before, 3.0, 2.0))]
-    elif problem.configurations and not problem.classes():
-        from ._stripes import pattern_starts
+        if problem.configurations:
+            from ._pattern_search import finish_patterns
 
-        return plain_of(pattern_starts(problem, seed, grid, deadline))
+            soft = soften(before, 3.0, 1.5)
+            return plain_of(finish_patterns(soft, problem, grid, seed, settings.iterations // 15))
+        starts = [(0.0, soften(before, 3.0, 2.0))]
+    elif problem.configurations:
+        from ._pattern_search import pattern_round
+
+        found = pattern_round(
+            problem, seed, grid, deadline, starts=settings.starts or 12, tries=settings.tries,
+            iterations=settings.iterations // 15, free_price=settings.free_price,
+            first=job.number == 0,
+        )  # fmt: skip
+        return plain_of(found)
     elif settings.method == "network":
         try:
             starts = network_starts(
-                problem, training(settings), seed, deadline, grid, settings.tries
-            )
+                problem, training(settings), seed, deadline, grid, settings.tries,
+                settings.permuted,
+            )  # fmt: skip
         except ColoringError as error:
             return {"note": str(error)}
     elif settings.device != "cpu":
         return _batched_round(problem, settings, seed, deadline)
     else:
         starts = spectral_starts(
-            problem, seed, 0, settings.starts or 24, deadline, period=settings.period
-        )
+            problem, seed, 0, settings.starts or 24, deadline, period=settings.period,
+            permuted=settings.permuted,
+        )  # fmt: skip
     best: Candidate | None = None
     note = ""
     for _, soft in starts[: settings.tries]:

@@ -25,6 +25,13 @@ from extremal.lab import generator
 
 from ._colouring import Colouring, rational_lattice
 from ._errors import ColoringError
+from ._exchange import (
+    Exchange,
+    exchanged_periods,
+    fold_exchanged,
+    random_exchange,
+    small_cells,
+)
 from ._network import Network, TrainConfig, train
 from ._offsets import forbidden
 from ._periods import lattices, periods
@@ -63,21 +70,26 @@ def blur_of(basis: Float[np.ndarray, "n n"], grid: Sequence[int]) -> float:
 
 
 def random_start(
-    problem: Problem, seed: int, number: int, grid: int, period: tuple[float, float] = (0.0, 0.0)
-) -> Soft:
+    problem: Problem, seed: int, number: int, grid: int, period: tuple[float, float] = (0.0, 0.0),
+    permuted: bool = False,
+) -> Soft:  # fmt: skip
     """Return a random soft colouring on a random torus.
 
     Its volume is drawn around that of the colour classes: a patch of diameter d has at most the
     volume of a ball of diameter d, and a period holds one to a few patches of every colour.
-    `period` gives other bounds of the volume, in d^n times the colours.
+    `period` gives other bounds of the volume, in d^n times the colours. With `permuted` that is
+    the volume of as many small cells as a random exchange has permutations.
     """
     rng = generator(seed, "start", number)
     n = problem.dim
+    exchange = random_exchange(problem, rng) if permuted else None
+    share = 1 if exchange is None else exchange.size()
     largest = max(
         (float(hi) ** 0.5 for c in range(problem.colors) for _, hi in problem.spans(c)), default=1.0
     )
     if n == 2:
         volume = rng.uniform(*(period if period[1] else (0.3, 0.8))) * problem.colors * largest**2
+        volume /= share
         angle, ratio = rng.uniform(math.pi / 3, math.pi / 2), rng.uniform(1.0, 1.6)
         short = math.sqrt(volume / math.sin(angle) / ratio)
         basis = np.array(
@@ -85,16 +97,24 @@ def random_start(
         )
     else:
         volume = rng.uniform(*(period if period[1] else (0.15, 0.45))) * problem.colors
-        volume *= largest**3
+        volume *= largest**3 / share
         basis = np.eye(3) + rng.uniform(-0.35, 0.35, (3, 3))
         basis *= (volume / abs(np.linalg.det(basis))) ** (1 / 3)
+    if exchange is not None:
+        small = 0.5 * rng.normal(size=(problem.palette, *[small_grid(grid, exchange)] * n))
+        return Soft(exchange.whole(small), np.array(exchange.orders)[:, None] * basis, exchange)
     logits = 0.5 * rng.normal(size=(problem.palette, *[grid] * n))
     return Soft(logits, basis)
 
 
+def small_grid(grid: int, exchange: Exchange) -> int:
+    """Return how many cells a small cell has along an axis: as large as those of a plain search."""
+    return max(4, round(grid / exchange.size() ** (1 / len(exchange.orders))))
+
+
 def spectral_starts(
     problem: Problem, seed: int, first: int, count: int, deadline: float, steps: int = 150,
-    period: tuple[float, float] = (0.0, 0.0),
+    period: tuple[float, float] = (0.0, 0.0), permuted: bool = False,
 ) -> list[tuple[float, Soft]]:  # fmt: skip
     """Return optimised random starts, best loss first.
 
@@ -103,7 +123,7 @@ def spectral_starts(
     """
     found: list[tuple[float, Soft]] = []
     for number in range(first, first + count):
-        soft = random_start(problem, seed, number, COARSE[problem.dim], period)
+        soft = random_start(problem, seed, number, COARSE[problem.dim], period, permuted)
         soft, loss = refine_lattice(
             soft, problem, steps=steps, blur=0.06, rate=0.1, lattice_rate=0.01, free_price=0.25
         )
@@ -114,8 +134,9 @@ def spectral_starts(
 
 
 def network_starts(
-    problem: Problem, config: TrainConfig, seed: int, deadline: float, grid: int, most: int = 8
-) -> list[tuple[float, Soft]]:
+    problem: Problem, config: TrainConfig, seed: int, deadline: float, grid: int, most: int = 8,
+    permuted: bool = False,
+) -> list[tuple[float, Soft]]:  # fmt: skip
     """Return the patterns of trained networks, folded onto their periods; about `most` of them.
 
     Raises:
@@ -131,7 +152,7 @@ def network_starts(
         if len(found) >= most:
             break
         try:
-            found += [(network.loss, s) for s in fold(network, problem, grid)]
+            found += [(network.loss, s) for s in fold(network, problem, grid, permuted)]
         except ColoringError as error:
             trouble = error
     if not found and trouble is not None:
@@ -153,13 +174,27 @@ def sample_box(
     return values.reshape(*mesh.shape[:-1], -1), spacing
 
 
-def fold(network: Network, problem: Problem, grid: int) -> list[Soft]:
+def fold(network: Network, problem: Problem, grid: int, permuted: bool = False) -> list[Soft]:
     """Average a network over all translates of its period's cells inside its box.
+
+    Args:
+        network: A trained one.
+        problem: Its rules.
+        grid: Cells along each axis of a period.
+        permuted: Take translations that repeat the pattern with exchanged colours, too.
 
     Raises:
         ColoringError: The pattern has no n independent periods in the box.
     """
     values, spacing = sample_box(network, problem, 200 if problem.dim == 2 else 40)
+    if permuted:
+        found: list[Soft] = []
+        for rows, exchange in small_cells(exchanged_periods(values, spacing, problem)):
+            cells = (small_grid(grid, exchange),) * problem.dim
+            mean = fold_exchanged(network, rows, exchange, cells, network.box)
+            basis = np.array(exchange.orders)[:, None] * rows
+            found.append(Soft(np.log(np.maximum(mean, 1e-4)), basis, exchange))
+        return found
     bases = lattices(periods(values, spacing))
     return [Soft(fold_on(network, problem, basis, grid), basis) for basis in bases]
 
@@ -191,12 +226,15 @@ def fold_on(
     return np.moveaxis(mean.reshape(*[grid] * n, -1), -1, 0)
 
 
-def resample(logits: Float[np.ndarray, "k ..."], grid: int) -> Float[np.ndarray, "k ..."]:
+def resample(
+    logits: Float[np.ndarray, "k ..."], grid: int | Sequence[int]
+) -> Float[np.ndarray, "k ..."]:
     """Return logits on another grid, periodic and linear between."""
     import scipy.ndimage
 
     shape = logits.shape[1:]
-    axes = [(np.arange(grid) + 0.5) / grid * s - 0.5 for s in shape]
+    wanted = (grid,) * len(shape) if isinstance(grid, int) else grid
+    axes = [(np.arange(g) + 0.5) / g * s - 0.5 for g, s in zip(wanted, shape, strict=True)]
     where = np.meshgrid(*axes, indexing="ij")
     return np.stack(
         [scipy.ndimage.map_coordinates(c, where, order=1, mode="grid-wrap") for c in logits]
@@ -219,7 +257,7 @@ def finish(
     Args:
         soft: With a lattice in floats.
         problem: Pair rules guide the way; configurations are counted at the end.
-        grid: Cells along each axis.
+        grid: Cells along each axis; with an exchange, so fine as to cut as large cells.
         seed: Of the repair.
         iterations: Of the tabu search.
         free_price: What a free point costs, against the rate of conflicting pairs.
@@ -229,16 +267,21 @@ def finish(
     Raises:
         ColoringError: The cells are too large for a rule.
     """
-    basis = soft.basis
+    basis, exchange = soft.basis, soft.exchange
+    wanted = (grid,) * problem.dim
+    if exchange is not None:
+        wanted = tuple(n * small_grid(grid, exchange) for n in exchange.orders)
     if refine_steps:
         soft, _ = refine_lattice(
-            soft, problem, refine_steps, blur=blur_of(basis, (grid,) * problem.dim),
-            free_price=free_price,
-        )  # fmt: skip
+            soft, problem, refine_steps, blur=blur_of(basis, wanted), free_price=free_price
+        )
     lattice = rational_lattice(soft.basis)
-    steps = tuple(tuple(x / grid for x in v) for v in lattice)
+    steps = tuple(tuple(x / n for x in v) for v, n in zip(lattice, wanted, strict=True))
     count = max((len(forbidden(steps, spans)) for spans, _ in problem.classes()), default=1)
-    start = Soft(resample(soft.logits, grid), np.array([[float(x) for x in v] for v in lattice]))
+    logits = resample(soft.logits, wanted)
+    if exchange is not None:  # equal in every small cell to the last digit
+        logits = exchange.whole(exchange.small(logits))
+    start = Soft(logits, np.array([[float(x) for x in v] for v in lattice]), exchange)
     relaxed, loss = relax(start, problem, lattice, relax_steps, free_price=free_price * count)
     colouring = relaxed.rounded(problem)
     return settle(colouring, problem, seed, iterations, loss)

@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Float
 
 from ._colouring import Colouring, Matrix, rational_lattice
+from ._exchange import Exchange
 from ._fft import irfftn, rfftn
 from ._offsets import forbidden, reduced
 from ._problem import Problem
@@ -23,10 +24,15 @@ from ._problem import Problem
 
 @dataclass(frozen=True, eq=False)
 class Soft:
-    """A periodic soft colouring: logits on a grid, colours first, and a lattice in floats."""
+    """A periodic soft colouring: logits on a grid, colours first, and a lattice in floats.
+
+    With an exchange the logits are those of the whole period and repeat in its small cells, which
+    `refine_lattice` and `relax` keep.
+    """
 
     logits: Float[np.ndarray, "k ..."]
     basis: Float[np.ndarray, "n n"]
+    exchange: Exchange | None = None
 
     def probabilities(self, sharpness: float = 1.0) -> Float[np.ndarray, "k ..."]:
         """Return the distribution over colours of each grid point."""
@@ -194,19 +200,19 @@ def refine_lattice(
     """
     grid = soft.logits.shape[1:]
     loss_of = Spectral(problem, grid, blur)
-    logits, basis = soft.logits.copy(), soft.basis.copy()
+    logits, basis = _variables(soft), soft.basis.copy()
     adam = Adam([logits, basis], [rate, lattice_rate])
     cells = float(np.prod(grid))
     loss = np.inf
     for _ in range(steps):
-        p = softmax(logits)
+        p = softmax(_on_period(logits, soft.exchange))
         loss, grad, grad_basis = loss_of(p, basis)
         grad *= cells  # back from a mean to a sum
         if problem.free_color:
             grad[-1] += free_price
             loss += free_price * float(p[-1].mean())
-        adam.step([_through(p, grad), grad_basis])
-    return Soft(logits, basis), float(loss)
+        adam.step([_on_variables(_through(p, grad), soft.exchange), grad_basis])
+    return Soft(_on_period(logits, soft.exchange), basis, soft.exchange), float(loss)
 
 
 def relax(
@@ -243,13 +249,13 @@ def relax(
         kernel[tuple(reduced(forbidden(steps_exact, spans), grid).T)] = 1.0
         # F = -F, so the transform is real
         kernels.append((list(colors), np.ascontiguousarray(rfftn(kernel).real)))
-    logits = soft.logits.astype(np.float32)
+    logits = _variables(soft).astype(np.float32)
     adam = Adam([logits], [rate])
     loss = np.inf
     for step in range(steps):
         ratio = step / max(1, steps - 1)
         beta = sharpness[0] * (sharpness[1] / sharpness[0]) ** ratio
-        p = softmax(logits * np.float32(beta))
+        p = softmax(_on_period(logits, soft.exchange) * np.float32(beta))
         grad = np.zeros_like(p)
         loss = 0.0
         for colors, kernel in kernels:
@@ -260,8 +266,26 @@ def relax(
         if problem.free_color:
             grad[-1] += np.float32(free_price)
             loss += free_price * float(p[-1].sum())
-        adam.step([np.float32(beta) * _through(p, grad)])
-    return Soft(logits * np.float32(sharpness[1]), soft.basis), loss / float(np.prod(grid))
+        adam.step([np.float32(beta) * _on_variables(_through(p, grad), soft.exchange)])
+    sharp = _on_period(logits, soft.exchange) * np.float32(sharpness[1])
+    return Soft(sharp, soft.basis, soft.exchange), loss / float(np.prod(grid))
+
+
+def _variables(soft: Soft) -> Float[np.ndarray, "k ..."]:
+    """The logits that are free: all, or those of the first small cell."""
+    return soft.logits.copy() if soft.exchange is None else soft.exchange.small(soft.logits)
+
+
+def _on_period(
+    logits: Float[np.ndarray, "k ..."], exchange: Exchange | None
+) -> Float[np.ndarray, "k ..."]:
+    return logits if exchange is None else exchange.whole(logits)
+
+
+def _on_variables(
+    grad: Float[np.ndarray, "k ..."], exchange: Exchange | None
+) -> Float[np.ndarray, "k ..."]:
+    return grad if exchange is None else exchange.summed(grad)
 
 
 def _through(

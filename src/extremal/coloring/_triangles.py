@@ -44,13 +44,17 @@ def ears(polygon: Float[np.ndarray, "m 2"]) -> list[tuple[int, int, int]]:
             worth[ear] = round_
         return worth[ear]
 
+    values = [value(k) for k in range(len(left))]
     while len(left) > 3:
-        values = [value(k) for k in range(len(left))]
-        k = max(range(len(left)), key=lambda i: values[i])
+        k = max(range(len(left)), key=values.__getitem__)
         if values[k] <= _FLAT:
             return found
         found.append((left[k - 1], left[k], left[(k + 1) % len(left)]))
-        del left[k]
+        del left[k], values[k]
+        # The neighbours have new ears, and ears that held the corner may hold none now.
+        for i in range(len(left)):
+            if values[i] == -1.0 or i in (k % len(left), k - 1 if k else len(left) - 1):
+                values[i] = value(i)
     if len(left) == 3 and _roundness(*(points[i] for i in left)) > _FLAT:
         found.append((left[0], left[1], left[2]))
     return found
@@ -82,7 +86,9 @@ def loosened(tiles: Tiles) -> tuple[Tiles, list[Triangle]]:
         if simple:
             return moved, cut
         draw = generator(0, "loosened", attempt).normal(size=tiles.vertices.shape)
-        places = tiles.vertices + 1e-4 * (1 + attempt / 8) * draw
+        # As little as is enough: a patch that has all but vanished needs 1e-7, cells 1e-4.
+        scale = 1e-7 * 10 ** min(3, attempt // 8) * (1 + attempt / 8)
+        places = tiles.vertices + scale * draw
         moved = Tiles(tiles.lattice, places, tiles.corners, tiles.colors)
     raise ColoringError(
         "a tile of the start crosses itself; trace with a smaller tolerance, or finer cells."

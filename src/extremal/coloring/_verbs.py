@@ -24,14 +24,15 @@ from ._certify import Certified, decide, parts_of, read, read_problem
 from ._colouring import Colouring
 from ._errors import ColoringError
 from ._exact_repair import recolour
+from ._exchange import exchangeable
 from ._find import describe, picture_of
 from ._network import Network
+from ._patterns import search_patterns
 from ._polygon_colouring import PolygonColouring
 from ._polygon_nlp import optimise_finely
 from ._problem import Problem, Rule
 from ._search import Candidate, finish, fold, go_finer, soften
 from ._smooth import smooth
-from ._stripes import repair_patterns
 from ._tabu import fill, tabu
 from ._tiles import Tiles, tiles_of
 from ._trace import trace
@@ -85,6 +86,8 @@ class FormaliseConfig:
     """Whether the period may move a little."""
     cell: Literal["parallelogram"] = "parallelogram"
     """The shape of the cells."""
+    permuted: bool = False
+    """Fold a network onto a small cell that repeats with colours of equal rules exchanged."""
     free_price: float = 0.05
     """What free space costs, against the rate of conflicting pairs."""
     iterations: int = 60_000
@@ -128,7 +131,13 @@ def formalise(
     asked = read_problem(problem, source)
     steps = 300 if settings.lattice == "refine" else 0
     if isinstance(source, Network):
-        softs = fold(source, asked, settings.grid)
+        if settings.permuted:
+            exchangeable(asked)
+        softs = fold(source, asked, settings.grid, settings.permuted)
+    elif settings.permuted:
+        raise ColoringError(
+            "only a network is folded; a colouring has its period. Leave --permuted out."
+        )
     else:
         cells = _cells(read(source))
         softs = [soften(cells, 3.0, 1.5)]
@@ -196,7 +205,7 @@ def repair(
     if method == "auto":
         method = "fill" if before.free else "tabu"
     if asked.configurations:
-        after = repair_patterns(before, asked, settings.iterations // 500, settings.seed).colouring
+        after, _ = search_patterns(before, asked, settings.iterations // 50, settings.seed)
     elif method == "tabu":
         after, _ = tabu(before, asked, settings.iterations, settings.seed)
     elif method == "fill":
