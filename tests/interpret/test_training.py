@@ -8,7 +8,7 @@ import torch
 
 from extremal import interpret, verify
 from extremal.interpret import Relaxation, adam_masks, frank_wolfe_masks, morgana_loss, train
-from extremal.interpret._losses import merlin_loss, one_sided_losses
+from extremal.interpret._losses import aimed_loss, merlin_loss, one_sided_losses
 from extremal.interpret._mask_networks import mask_network, soft_mask, soft_top_k
 from extremal.interpret._network import ArthurNet
 from extremal.interpret._relaxed import binarised, total_variation
@@ -30,6 +30,16 @@ def test_losses():
     assert torch.isfinite(loss).all()
     loss.sum().backward()
     assert torch.isfinite(far.grad).all()
+
+
+def test_the_loss_of_a_morgana_who_aims_is_the_old_one_for_two_classes():
+    torch.testing.assert_close(aimed_loss(Z, 1 - Y), morgana_loss(Z, Y))
+    z = torch.tensor([[1.0, 2.0, 0.5, -1.0]])
+    p = torch.softmax(z, 1)[0]
+    for target in range(3):
+        known = -torch.log(1 - p[target])
+        torch.testing.assert_close(aimed_loss(z, torch.tensor([target]))[0], known)
+    assert torch.isfinite(aimed_loss(torch.tensor([[1e4, -1e4, 0.0]]), torch.tensor([0]))).all()
 
 
 def test_one_sided_losses():
@@ -152,6 +162,10 @@ SHORT = {"epochs": 2, "pretrain": 1, "iterations": 3, "attacker_epochs": 1, "poo
         {"variant": "soft-top-k"}, {"variant": "continuous", "unmasked": 0.5},
         {"one_sided": "8"}, {"morgana": "frank-wolfe", "classes": ("1", "3", "8")},
         {"data": "monks", "classes": (), "k": 2, "avoid": ("jacket",)},
+        {"prover": "greedy", "morgana": "greedy", "k": 3},
+        {"data": "monks", "classes": (), "k": 2, "prover": "brute-force", "morgana": "swaps"},
+        {"data": "monks", "classes": (), "k": 2, "prover": "swaps", "morgana": "brute-force",
+         "one_sided": "1"},
     ],
     ids=lambda how: "-".join(map(str, how.values())),
 )  # fmt: skip
@@ -164,6 +178,42 @@ def test_every_prover_plays_and_its_game_can_be_audited(how):
     few = game.task.sampled(40) if game.task.classes < 3 else game.task
     found = interpret.certify(game, None, few, confidence=0.5, attacks=("replay", "learned"))
     assert found.numbers["attacks"] == ["replay", "learned"]
+
+
+def test_attacks_by_gradients_reach_every_class_of_three():
+    """Arthur takes a lit pixel of the first row for a class; the loudest must not hide the rest."""
+    task = interpret.load_task(data="digits", classes=("1", "3", "8"))
+    net = ArthurNet(task, "mlp")
+    with torch.no_grad():
+        for p in net.parameters():
+            p.zero_()
+        first, second, third = (m for m in net.body if isinstance(m, torch.nn.Linear))
+        for c, pixel in enumerate((0, 20, 45)):  # its mask alone speaks, louder for later classes
+            first.weight[c, 64 + pixel] = 1.0
+            second.weight[c, c] = third.weight[c, c] = 1.0 + c
+        first.bias.fill_(0.1)  # a dead unit would have no gradient to follow
+        third.bias[3] = 0.5
+    game = interpret.NetArthur(net, task, 1)
+
+    def merlin(codes, labels):
+        mask = np.zeros(codes.shape, bool)
+        mask[np.arange(len(codes)), np.array([0, 20, 45])[labels]] = True
+        return mask
+
+    found = interpret.certify(
+        game, merlin, task, k=1, attacks=("frank-wolfe", "adam"), confidence=0.9
+    )
+    for name in ("frank-wolfe", "adam"):
+        bit = 1 << found.numbers["attacks"].index(name)
+        for c in range(3):
+            others = found.task.audit.labels != c
+            reached = found.arrays["fooled_by"][others, c] & bit != 0
+            assert reached.mean() > 0.9, (name, c)
+
+
+def test_brute_force_over_too_many_sets_says_how_many():
+    with pytest.raises(interpret.OverBudget, match="74,974,368"):
+        train(config=interpret.TrainConfig(**DIGITS, prover="brute-force", k=6))
 
 
 def test_a_killed_run_goes_on_to_the_same_result(tmp_path):

@@ -20,12 +20,13 @@ from ._games import Game, cube, fish_and_fruit, with_replay
 from ._limits import hoeffding, lower_limit, upper_limit
 from ._pictures import sweep_picture
 from ._result import Audit
+from ._search import Searching
 from ._task import Rows, Task, Unit, bin_columns, make_task
 
 if TYPE_CHECKING:
     from ._baselines import EvalX, attribution, eval_x, fw_rde, whole_row_network
     from ._explain import ExplainConfig, Explanation, explain
-    from ._losses import merlin_loss, morgana_loss, one_sided_losses
+    from ._losses import aimed_loss, merlin_loss, morgana_loss, one_sided_losses
     from ._network import ArthurNet, NetArthur
     from ._relaxed import Relaxation, adam_masks, frank_wolfe_masks
     from ._train import TrainConfig, train
@@ -41,6 +42,7 @@ _TORCH = {
     "TrainConfig": "_train",
     "Trained": "_trained",
     "adam_masks": "_relaxed",
+    "aimed_loss": "_losses",
     "attribution": "_baselines",
     "eval_x": "_baselines",
     "explain": "_explain",
@@ -76,6 +78,7 @@ __all__ = [
     "Relaxation",
     "Rows",
     "Rules",
+    "Searching",
     "Shown",
     "Siege",
     "Task",
@@ -85,6 +88,7 @@ __all__ = [
     "Trained",
     "Unit",
     "adam_masks",
+    "aimed_loss",
     "attribution",
     "ball_counts",
     "bin_columns",

@@ -32,6 +32,7 @@ from ._data import DataConfig, load_task
 from ._errors import InterpretError, OverlapWarning
 from ._explainers import Explainer, Rules, random_masks
 from ._result import CERTIFICATE_ARRAYS, Audit, from_counted
+from ._search import SEARCHES, Searching
 from ._task import Task, check_size
 
 if TYPE_CHECKING:
@@ -47,7 +48,8 @@ class CertifyConfig(DataConfig):
     classifier: str = "lookup"
     """`lookup` (majority of the training rows), or `module:function` of yours."""
     explainer: str = "auto"
-    """`rules`, `merlin` (a run's own), `random`, or `module:function`; by default what fits."""
+    """`rules`, `merlin` (a run's own), `greedy`, `swaps`, `brute-force` (search what convinces the
+    classifier), `random`, or `module:function`; by default what fits."""
     labels: str | None = None
     """`module:function` of a black box on codes of whole rows; its answers become the classes."""
     k: int | None = None
@@ -210,6 +212,9 @@ def _players(
     if name == "rules":
         shows: Explainer = Rules(task, k, settings.support, settings.avoid, tables)
         return judge, shows, f"{who}, explained by rules on at most {k} columns"
+    if name in SEARCHES:
+        search = Searching(judge, task, k, name, settings.seed, settings.budget)
+        return judge, search, f"{who}, explained by {name} search for {k} units"
     if name == "random":
         seed = settings.seed
 

@@ -81,21 +81,13 @@ class ArthurNet(nn.Module):
         the dense product, which is most of the work; else B J forward passes.
         """
         b, j = len(values), len(masks)
-        layers = list(self.body.children()) if isinstance(self.body, nn.Sequential) else []
         sizes = masks.sum(1)
         k = int(sizes[0])
-        lean = (
-            self.encoder.image is not None
-            and len(layers) > 2
-            and isinstance(layers[0], nn.Flatten)
-            and isinstance(layers[1], nn.Linear)
-            and bool((sizes == k).all())
-        )
-        if not lean:
+        found = self._layers()
+        if found is None or self.encoder.image is None or not bool((sizes == k).all()):
             rows = values.repeat_interleave(j, 0)
             return self(rows, masks.float().repeat(b, 1)).unflatten(0, (b, j))
-        first = layers[1]
-        assert isinstance(first, nn.Linear)
+        first, rest = found
         weight = first.weight.t()  # (2 d, hidden): of the values, then of the mask
         at = masks.nonzero()[:, 1].reshape(j, k)
         shown = values.t()[at].transpose(1, 2)  # (J, B, k)
@@ -103,9 +95,51 @@ class ArthurNet(nn.Module):
             weight[self.encoder.d + at].sum(1) + first.bias
         ).unsqueeze(1)
         out = hidden.transpose(0, 1)  # (B, J, hidden)
-        for layer in layers[2:]:
+        for layer in rest:
             out = layer(out)
         return out
+
+    def added(
+        self, values: Float[Tensor, "B w"], masks: Float[Tensor, "B d"], units: Int[Tensor, " J"]
+    ) -> Float[Tensor, "B J c"]:
+        """Return the scores of every row with each one of some units shown besides its mask.
+
+        Cost: for an `mlp` the first layer is computed once a row, and a unit adds its columns to
+        it; else B J forward passes.
+        """
+        b, j = len(values), len(units)
+        found = self._layers()
+        if found is None:
+            more = masks[:, None].expand(-1, j, -1).clone()
+            more[:, torch.arange(j), units] = 1.0
+            return self(values.repeat_interleave(j, 0), more.flatten(0, 1)).unflatten(0, (b, j))
+        first, rest = found
+        weight = first.weight.t()
+        width = self.encoder.width
+        before = first(self.encoder(values, masks).flatten(1))
+        if self.encoder.image is not None:
+            step = values[:, units, None] * weight[units]
+        else:  # the one-hot entries of a unit come and go together
+            expand: Any = self.encoder.expand
+            begins: Any = self.encoder.begins
+            level = torch.zeros(b, self.encoder.d, dtype=torch.long, device=values.device)
+            at, entry = values.nonzero(as_tuple=True)
+            level[at, expand[entry]] = entry - begins[expand[entry]]
+            step = weight[(begins + level)[:, units]]
+        step = (step + weight[width + units]) * (1 - masks[:, units, None])  # shown ones stay
+        out = before[:, None] + step
+        for layer in rest:
+            out = layer(out)
+        return out
+
+    def _layers(self) -> tuple[nn.Linear, list[nn.Module]] | None:
+        """The first layer and the others where the network is a stack on the flat input."""
+        layers = list(self.body.children()) if isinstance(self.body, nn.Sequential) else []
+        if len(layers) > 2 and isinstance(layers[0], nn.Flatten):
+            first = layers[1]
+            if isinstance(first, nn.Linear):
+                return first, layers[2:]
+        return None
 
 
 class NetArthur:

@@ -14,7 +14,7 @@ import itertools
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -40,14 +40,16 @@ from ._arthur import decided
 from ._baselines import gumbel_top_k
 from ._data import DataConfig, load_task
 from ._errors import InterpretError
-from ._losses import merlin_loss, morgana_loss, one_sided_losses
+from ._losses import aimed_loss, merlin_loss, morgana_loss, one_sided_losses
 from ._mask_networks import hard_mask, mask_network, shaped, soft_mask, soft_top_k
 from ._network import ArthurNet
+from ._network_search import searched_masks
 from ._relaxed import Relaxation, adam_masks, binarised, frank_wolfe_masks
+from ._search import SEARCHES
 from ._task import Task, check_size
-from ._trained import LEARNED, PROVERS, Trained, finished
+from ._trained import LEARNED, PROVERS, Trained, check_train_sets, finished
 
-MORGANAS = ("pool", "frank-wolfe", "adam", "learned", "none")
+MORGANAS = ("pool", "frank-wolfe", "adam", *SEARCHES, "learned", "none")
 _STEPS = 300
 VARIANTS = ("continuous", "top-k", "soft-top-k", "gumbel")
 
@@ -63,9 +65,11 @@ class TrainConfig(DataConfig):
     arthur: str = "mlp"
     """His network: mlp, cnn, resnet20, …, as in `training fit`."""
     prover: str = "mlp"
-    """Merlin: mlp, u-net (learned); frank-wolfe, adam (solved for each row)."""
+    """Merlin: mlp, u-net (learned); frank-wolfe, adam (solved for each row); greedy, swaps,
+    brute-force (searched for each row)."""
     morgana: str = "pool"
-    """pool (worst of Merlin's and random masks), frank-wolfe, adam, learned (as Merlin), none."""
+    """pool (worst of Merlin's and random masks), frank-wolfe, adam, greedy, swaps, brute-force,
+    learned (as Merlin), none."""
     gamma: float = 2.0
     """Weight of Morgana's loss; 0 removes her."""
     epochs: int | None = None
@@ -81,7 +85,7 @@ class TrainConfig(DataConfig):
     steps_morgana: int = 1
     """Steps of a learned Morgana for each of Merlin's."""
     iterations: int = 50
-    """Of provers that solve."""
+    """Of provers that solve; the most exchanges of swaps."""
     step: float = 0.1
     """Step length of Frank-Wolfe, or rate of Adam, of provers that solve; 0 takes 2/(t+2)."""
     pool: int = 96
@@ -160,6 +164,8 @@ def train(
     if settings.labels is not None:
         task = task.relabelled(imported(settings.labels, "black box"))
     check_size(settings.k, task)
+    for how in (settings.prover, settings.morgana):
+        check_train_sets(how, task, settings.k)
     if out is None:
         return _play(settings, task, None)
     identity = {**to_plain(settings), "task": task.fingerprint}
@@ -420,15 +426,23 @@ def _relaxed(t: _Table, logits: Tensor, draw: torch.Generator) -> tuple[Tensor, 
 def _solved(
     t: _Table, x: Tensor, y: Tensor, draw: torch.Generator, how: str, sign: float
 ) -> Tensor:
-    """Masks solved for against the current Arthur; sign 1 is Merlin, -1 Morgana."""
+    """Masks solved or searched for against the current Arthur; sign 1 is Merlin, -1 Morgana."""
     c = t.c
+    avoided = t.avoided if sign > 0 else torch.zeros_like(t.avoided)
+
+    def of_scores(z: Float[Tensor, "b c"], labels: Int[Tensor, " b"]) -> Float[Tensor, " b"]:
+        if t.target is not None:
+            return one_sided_losses(z, labels, t.target)[0 if sign > 0 else 1]
+        return merlin_loss(z, labels) if sign > 0 else -morgana_loss(z, labels)
+
+    if how in SEARCHES:
+        found = searched_masks(
+            how, t.arthur, x, y, of_scores, c.k, t.allowed, avoided, c.iterations, draw
+        )
+        return found.float()
 
     def loss(at: Int[Tensor, " b"], mask: Float[Tensor, "b d"]) -> Float[Tensor, " b"]:
-        z = t.arthur(x[at], mask)
-        if t.target is not None:
-            both = one_sided_losses(z, y[at], t.target)
-            return both[0] if sign > 0 else both[1]
-        return merlin_loss(z, y[at]) + mask @ t.avoided if sign > 0 else -morgana_loss(z, y[at])
+        return of_scores(t.arthur(x[at], mask), y[at]) + mask @ avoided
 
     solver = frank_wolfe_masks if how == "frank-wolfe" else adam_masks
     relaxation = Relaxation(k=c.k, iterations=c.iterations, step=c.step, l1=c.l1, tv=c.tv)
@@ -455,22 +469,27 @@ def _worst(t: _Table, x: Tensor, y: Tensor, shown: Tensor, draw: torch.Generator
 
 
 def _attacker(t: _Table) -> Any:
-    """Train a fresh Morgana against the finished Arthur, for the audit."""
-    c = t.c
+    """Train a fresh Morgana against the finished Arthur, for the audit.
+
+    She is told the class that she is to have named, a wrong one drawn at random.
+    """
+    c, many = t.c, t.task.classes
     kind = (
         c.prover if c.prover in LEARNED else "u-net" if t.task.image and t.task.d > 256 else "mlp"
     )
     seed_everything(derive_seed(c.seed, "attacker"))
     net = mask_network(kind, t.task, "planes", 1, c.width).to(t.allowed.device)
-    t.morgana = net
-    t.optimizers["morgana"] = torch.optim.Adam(net.parameters(), lr=c.prover_lr)
-    t.c = replace(c, morgana="learned", gamma=1.0, shared=False)
-    shown = t.allowed[None]
+    optimizer = torch.optim.Adam(net.parameters(), lr=c.prover_lr)
+    net.train()
     for epoch in range(c.attacker_epochs):
         draw = _stream(c.seed, "attacker", epoch)
         for rows in _batches(t, "attacker", epoch):
-            _morgana_shows(t, t.values[rows], t.labels[rows], shown, draw)
-    t.c = c
+            x, y = t.values[rows], t.labels[rows]
+            aim = (y + torch.randint(1, many, (len(y),), generator=draw).to(y.device)) % many
+            soft, seen = _relaxed(t, net(x, aim), draw)
+            loss = -aimed_loss(t.arthur(x, seen), aim)
+            loss = loss + shaped(soft, c.l1, c.l2, c.tv, t.task.image)
+            _step(optimizer, loss.mean())
     return net
 
 

@@ -19,15 +19,28 @@ from ._gradient_attacks import learned_masks
 from ._losses import merlin_loss
 from ._mask_networks import mask_network
 from ._network import ArthurNet, NetArthur
+from ._network_search import searched_masks
 from ._relaxed import Relaxation, adam_masks, binarised, frank_wolfe_masks
+from ._search import SEARCHES, check_sets
 from ._task import Task
 
 if TYPE_CHECKING:
     from ._train import TrainConfig
 
 LEARNED = ("mlp", "u-net")
-PROVERS = (*LEARNED, "frank-wolfe", "adam")
+PROVERS = (*LEARNED, "frank-wolfe", "adam", *SEARCHES)
 _BATCH = 2048
+_MOST_SETS = 50_000  # a row, of brute force
+_AIMED = "aimed"  # how a run's attacker was told the class: the one that Morgana wants named
+
+
+def check_train_sets(how: str, task: Task, k: int) -> None:
+    """Refuse a brute force over too many sets for each row.
+
+    Raises:
+        OverBudget: C(d, k) is over 50,000.
+    """
+    check_sets(how, task, k, 1, _MOST_SETS, "choose a smaller k, or greedy, swaps or a learned one")
 
 
 @dataclass(frozen=True)
@@ -90,12 +103,14 @@ class Trained:
 
 
 class MerlinNet:
-    """Merlin of a game as an explainer: learned, or solving against Arthur."""
+    """Merlin of a game as an explainer: learned, or solving or searching against Arthur."""
 
     def __init__(self, config: "TrainConfig", task: Task, arthur: NetArthur, net: Any) -> None:
         """Wrap the prover; `net` is None where he solves."""
         self.config, self.task, self.arthur, self.net = config, task, arthur, net
         self.name = f"its Merlin ({config.prover})"
+        if net is None:
+            check_train_sets(config.prover, task, config.k)
 
     def on(self, task: Task) -> "MerlinNet":
         """Return the same Merlin on a task that hides other units."""
@@ -113,16 +128,23 @@ class MerlinNet:
         draw = torch.Generator().manual_seed(derive_seed(c.seed, "merlin") % 2**63)
         if self.net is not None:
             return learned_masks(self.net, codes, labels, c.k, allowed, draw)
-        solver = frank_wolfe_masks if c.prover == "frank-wolfe" else adam_masks
         avoided = torch.zeros(self.task.d)
         for name in c.avoid:
             avoided[self.task.unit(name)] = c.avoid_weight
         avoided = avoided.to(device)
+        solver = frank_wolfe_masks if c.prover == "frank-wolfe" else adam_masks
         how = Relaxation(k=c.k, iterations=c.iterations, step=c.step, l1=c.l1, tv=c.tv)
         parts: list[np.ndarray] = []
         for start in range(0, len(codes), _BATCH):
             x = self.arthur.net.encoder.values(codes[start : start + _BATCH])
             y = torch.from_numpy(np.ascontiguousarray(labels[start : start + _BATCH])).to(device)
+            if c.prover in SEARCHES:
+                found = searched_masks(
+                    c.prover, self.arthur.net, x, y, merlin_loss, c.k, allowed, avoided,
+                    c.iterations, draw,
+                )  # fmt: skip
+                parts.append(found.cpu().numpy())
+                continue
 
             def loss(at: Any, mask: Any, x: Any = x, y: Any = y) -> Any:
                 return merlin_loss(self.arthur.net(x[at], mask), y[at]) + mask @ avoided
@@ -158,6 +180,7 @@ def finished(
             {
                 "seconds": seconds, "history": list(history), "model_sha256": sha256_file(file),
                 "attacker": None if attacker is None else type(attacker).__name__,
+                "told": _AIMED,
             },
         )  # fmt: skip
     shows = MerlinNet(config, task, judge, merlin)
@@ -188,6 +211,11 @@ def load_trained(path: Path) -> Trained:
         raise InterpretError(
             f"the data {config.data} are not those that {path} was trained on, so training and "
             "audit rows would mix; give the old data, or train again."
+        )
+    if result["attacker"] is not None and result.get("told") != _AIMED:
+        raise InterpretError(
+            f"{path} holds an attacker of an older form, who was told the right class instead of "
+            "the one aimed at; train again with --force."
         )
     tensors, _ = load_file(file)
 
