@@ -222,19 +222,19 @@ def test_a_killed_run_goes_on_to_the_same_result(tmp_path):
     half = tmp_path / "half"
     import extremal.interpret._train as module
 
-    store = module._store
+    store = module.store
 
     def stop(run, table, done, history):
         store(run, table, done, history)
         if done == 2:
             raise KeyboardInterrupt
 
-    module._store = stop
+    module.store = stop
     try:
         with pytest.raises(KeyboardInterrupt):
             train(config=config, out=half)
     finally:
-        module._store = store
+        module.store = store
     train(config=config, out=half, resume=True)
     one, two = ((tmp_path / n / "model.safetensors").read_bytes() for n in ("whole", "half"))
     assert one == two

@@ -25,6 +25,7 @@ from ._task import Rows, Task, Unit, bin_columns, make_task
 
 if TYPE_CHECKING:
     from ._baselines import EvalX, attribution, eval_x, fw_rde, whole_row_network
+    from ._estimator import MerlinArthurClassifier
     from ._explain import ExplainConfig, Explanation, explain
     from ._losses import aimed_loss, merlin_loss, morgana_loss, one_sided_losses
     from ._network import ArthurNet, NetArthur
@@ -37,6 +38,7 @@ _TORCH = {
     "EvalX": "_baselines",
     "ExplainConfig": "_explain",
     "Explanation": "_explain",
+    "MerlinArthurClassifier": "_estimator",
     "NetArthur": "_network",
     "Relaxation": "_relaxed",
     "TrainConfig": "_train",
@@ -71,6 +73,7 @@ __all__ = [
     "Index",
     "InterpretError",
     "Lookup",
+    "MerlinArthurClassifier",
     "NaiveBayes",
     "NetArthur",
     "OverBudget",
@@ -126,12 +129,13 @@ def __getattr__(name: str) -> Any:
         try:
             module = importlib.import_module(f".{_TORCH[name]}", __name__)
         except ModuleNotFoundError as error:
-            if error.name != "torch":
+            missing = (error.name or "").partition(".")[0]
+            if missing not in ("torch", "sklearn"):
                 raise
             from extremal.lab import MissingExtra
 
             raise MissingExtra(
-                f"{name} needs the package 'torch', which is not installed: run "
+                f"{name} needs the package '{missing}', which is not installed: run "
                 "pip install 'extremal[interpret]'. Audits without networks work without it."
             ) from error
         return getattr(module, name)

@@ -13,6 +13,7 @@ from jaxtyping import Bool, Int
 from extremal.lab import Run, Table, derive_seed, from_plain, imported, sha256_file
 from extremal.training import load_file, save_tensors
 
+from ._arthur import Asked
 from ._data import DataConfig, load_task
 from ._errors import InterpretError
 from ._gradient_attacks import learned_masks
@@ -74,6 +75,21 @@ class Trained:
             return self
         net = None if self.merlin.net is None else copy.deepcopy(self.merlin.net).to(device)
         return replace(self, arthur=judge, merlin=MerlinNet(self.config, self.task, judge, net))
+
+    def convinced(
+        self, codes: Int[np.ndarray, "n d"]
+    ) -> tuple[Bool[np.ndarray, "n c"], Bool[np.ndarray, "n c d"]]:
+        """Run Merlin once per class; return where he convinces Arthur, and what he shows.
+
+        A row is decided where exactly one class convinces. Cost: one prover a row and class.
+        """
+        won = np.zeros((len(codes), self.task.classes), bool)
+        masks = np.zeros((*won.shape, self.task.d), bool)
+        asked = Asked(self.arthur, self.task.classes)
+        for c in range(self.task.classes):
+            masks[:, c] = self.merlin(codes, np.full(len(codes), c))
+            won[:, c] = asked.answers(codes, masks[:, c]) == c
+        return won, masks
 
     def table(self) -> Table:
         """Return the last epoch, by class."""
