@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from extremal.training import chosen_device, network
 
 from ._attacks import Siege
-from ._task import Task
+from ._task import Task, in_pixels
 
 
 class Encoder(nn.Module):
@@ -26,19 +26,27 @@ class Encoder(nn.Module):
     def __init__(self, task: Task) -> None:
         """Remember the units."""
         super().__init__()
-        self.image = task.image
-        self.d = task.d
-        sizes = [1] * task.d if task.image else task.sizes.tolist()
+        self.grid, self.patch, self.d = task.image, task.patch, task.d
+        self.image = task.image and (task.image[0] * task.patch, task.image[1] * task.patch)
+        pixels = task.patch * task.patch
+        sizes = [pixels] * task.d if task.image else task.sizes.tolist()
         self.width = sum(sizes)
-        self.levels = int(task.sizes[0]) if task.image else 0
+        self.levels = round(int(task.sizes[0]) ** (1 / pixels)) if task.image else 0
         begins = np.concatenate([[0], np.cumsum(sizes)])[:-1]
         self.register_buffer("begins", torch.from_numpy(begins.astype(np.int64)), persistent=False)
-        expand = torch.from_numpy(np.repeat(np.arange(task.d), sizes))
-        self.register_buffer("expand", expand, persistent=False)
+        expand = np.repeat(np.arange(task.d), sizes)
+        if self.grid:  # pixels lie row by row, and those of a block in several rows
+            expand = np.arange(task.d).reshape(self.grid)
+            expand = expand.repeat(task.patch, 0).repeat(task.patch, 1).reshape(-1)
+            of_unit = expand.argsort(kind="stable").reshape(task.d, pixels)
+            self.register_buffer("pixels", torch.from_numpy(of_unit), persistent=False)
+        self.register_buffer("expand", torch.from_numpy(expand), persistent=False)
 
     def values(self, codes: Int[np.ndarray, "B d"]) -> Float[Tensor, "B w"]:
         """Return the values of whole rows."""
         begins: Any = self.begins
+        if self.grid and self.patch > 1:
+            codes = in_pixels(codes, self.grid, self.patch, self.levels)
         given = torch.from_numpy(np.ascontiguousarray(codes, np.int64)).to(begins.device)
         if self.image:
             return given.float() * (2 / (self.levels - 1)) - 1
@@ -48,9 +56,10 @@ class Encoder(nn.Module):
 
     def forward(self, values: Float[Tensor, "B w"], mask: Float[Tensor, "B d"]) -> Tensor:
         """Return what the network sees of masked rows: (B, 2, h, w) or (B, 1, 1, w + d)."""
-        if self.image:
-            return torch.stack([values * mask, mask], 1).unflatten(2, self.image)
         expand: Any = self.expand
+        if self.image:
+            mask = mask if self.patch == 1 else mask[:, expand]
+            return torch.stack([values * mask, mask], 1).unflatten(2, self.image)
         seen = torch.cat([values * mask[:, expand], mask], 1)
         return seen[:, None, None]
 
@@ -62,7 +71,7 @@ class ArthurNet(nn.Module):
         """Make it anew from torch's global generator."""
         super().__init__()
         self.encoder = Encoder(task)
-        size = task.image or (1, self.encoder.width + task.d)
+        size = self.encoder.image or (1, self.encoder.width + task.d)
         channels = 2 if task.image else 1
         self.body = network(name, in_channels=channels, classes=task.classes + 1, image_size=size)
 
@@ -88,11 +97,12 @@ class ArthurNet(nn.Module):
             rows = values.repeat_interleave(j, 0)
             return self(rows, masks.float().repeat(b, 1)).unflatten(0, (b, j))
         first, rest = found
-        weight = first.weight.t()  # (2 d, hidden): of the values, then of the mask
-        at = masks.nonzero()[:, 1].reshape(j, k)
+        weight = first.weight.t()  # (2 w, hidden): of the values, then of the mask
+        pixels: Any = self.encoder.pixels
+        at = pixels[masks.nonzero()[:, 1]].reshape(j, -1)  # the pixels of the k units
         shown = values.t()[at].transpose(1, 2)  # (J, B, k)
         hidden = torch.bmm(shown, weight[at]) + (
-            weight[self.encoder.d + at].sum(1) + first.bias
+            weight[self.encoder.width + at].sum(1) + first.bias
         ).unsqueeze(1)
         out = hidden.transpose(0, 1)  # (B, J, hidden)
         for layer in rest:
@@ -118,7 +128,10 @@ class ArthurNet(nn.Module):
         width = self.encoder.width
         before = first(self.encoder(values, masks).flatten(1))
         if self.encoder.image is not None:
-            step = values[:, units, None] * weight[units]
+            pixels: Any = self.encoder.pixels
+            at = pixels[units]  # (J, pixels of a unit)
+            step = torch.einsum("bjp,jph->bjh", values[:, at], weight[at])
+            told = weight[width + at].sum(1)
         else:  # the one-hot entries of a unit come and go together
             expand: Any = self.encoder.expand
             begins: Any = self.encoder.begins
@@ -126,7 +139,8 @@ class ArthurNet(nn.Module):
             at, entry = values.nonzero(as_tuple=True)
             level[at, expand[entry]] = entry - begins[expand[entry]]
             step = weight[(begins + level)[:, units]]
-        step = (step + weight[width + units]) * (1 - masks[:, units, None])  # shown ones stay
+            told = weight[width + units]
+        step = (step + told) * (1 - masks[:, units, None])  # shown ones stay
         out = before[:, None] + step
         for layer in rest:
             out = layer(out)
