@@ -11,7 +11,7 @@ from extremal.interpret import Relaxation, adam_masks, frank_wolfe_masks, morgan
 from extremal.interpret._losses import aimed_loss, merlin_loss, one_sided_losses
 from extremal.interpret._mask_networks import mask_network, soft_mask, soft_top_k
 from extremal.interpret._network import ArthurNet
-from extremal.interpret._relaxed import binarised, total_variation
+from extremal.interpret._relaxed import binarised, frank_wolfe_steps, total_variation
 
 Z = torch.tensor([[2.0, -1.0, 0.5], [0.0, 0.0, 0.0], [-3.0, 4.0, 1.0]], dtype=torch.float64)
 Y = torch.tensor([0, 1, 0])
@@ -81,6 +81,29 @@ def test_solvers_find_the_best_units_and_stay_in_the_region(solver):
         assert mask.nonzero()[:, 1].reshape(2, 2).tolist() == [[0, 2], [1, 3]]
 
 
+def test_steps_that_go_on_reach_what_steps_that_start_anew_do_not():
+    """Of 30 units the last two matter; a visit makes two steps, from where the last one stopped."""
+    weight = torch.zeros(1, 30)
+    weight[0, 28:] = torch.tensor([1.0, 2.0])
+    allowed = torch.tensor([False] + [True] * 29)
+
+    def loss(at, mask):
+        return -(mask * weight[at]).sum(1)
+
+    start = torch.zeros(1, 30)
+    start[0, 1:3] = 1.0
+    draw = torch.Generator().manual_seed(0)
+    once = frank_wolfe_steps(loss, start, allowed, 2, steps=2)
+    assert binarised(once, 2, allowed, draw)[0, 1:3].all()
+    soft = start
+    for _ in range(10):
+        soft = frank_wolfe_steps(loss, soft, allowed, 2, steps=2)
+        assert (soft >= 0).all()
+        assert (soft.sum(1) <= 2 + 1e-5).all()
+        assert soft[0, 0] == 0
+    assert binarised(soft, 2, allowed, draw)[0, 28:].all()
+
+
 def test_masks_have_exactly_k_ones_among_the_allowed_and_ties_are_random():
     allowed = torch.tensor([True] * 30 + [False] * 2)
     draw = torch.Generator().manual_seed(0)
@@ -142,6 +165,7 @@ def test_hidden_differs_from_every_value_and_columns_hide_whole():
         ({"variant": "x"}, "variant='x'"), ({"shared": True}, "shared=True"),
         ({"one_sided": "5"}, "one_sided='5'"), ({"condition": "x"}, "condition='x'"),
         ({"prover": "frank-wolfe", "morgana": "learned"}, "has the form of Merlin's network"),
+        ({"warmup": 1.5}, "warmup=1.5"), ({"refine": 0}, "refine and threads are at least 1"),
     ],
 )  # fmt: skip
 def test_refused(how, text):
@@ -303,9 +327,12 @@ def test_a_learned_code_is_declared_vacuous(seed):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1])
-def test_the_default_morgana_earns_a_certificate(seed, tmp_path):
+@pytest.mark.parametrize("how", [{}, {"morgana": "pool", "warmup": 0.0}], ids=["worst", "pool"])
+def test_a_strong_morgana_earns_a_certificate(how, seed, tmp_path):
     """k=6, gamma=2: completeness and replay soundness over .85, precision over .9, bound below."""
-    game = train(config=interpret.TrainConfig(**DIGITS, k=6, gamma=2.0, epochs=150, seed=seed))
+    game = train(
+        config=interpret.TrainConfig(**DIGITS, k=6, gamma=2.0, epochs=150, seed=seed, **how)
+    )
     found = interpret.certify(game, out=tmp_path / "audit")
     assert min(found.completeness) >= 0.85
     assert min(found.soundness_under()["replay"]) >= 0.85
