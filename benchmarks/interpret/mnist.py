@@ -14,7 +14,7 @@ Fairness: digits 3 and 8; the same splits, audit rows and attacks. A peer explai
 """
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,8 @@ class Options:
     """Of the training: worst, pool, or frank-wolfe with 15 iterations; gamma rises with worst."""
     device: str = "cpu"
     """Where games are played and attacked."""
+    games: Path | None = None
+    """Folder of the games' runs, so that an interrupted comparison need not play them again."""
     digits: bool = False
     """Compare on the embedded digits in place of MNIST; use --k 6."""
 
@@ -87,9 +89,17 @@ def sweep(options: Options, known: list[Any]) -> None:
                         **_place(options)}  # fmt: skip
                 if (what, seed) in known:
                     continue
-                game = train(config=_game(options, k, gamma, seed))
+                game = _played(options, k, gamma, seed)
                 found = certify(game, samples=options.samples, restarts=1, device=options.device)
                 _record(options, what, seed, {**numbers(found), "train_seconds": game.seconds})
+
+
+def _played(options: Options, k: int, gamma: float, seed: int) -> Any:
+    config = _game(options, k, gamma, seed)
+    if options.games is None:
+        return train(config=config)
+    name = f"{'digits' if options.digits else 'mnist'}-{options.morgana}-k{k}-g{gamma:g}-s{seed}"
+    return replace(train(config=config, out=options.games / name, resume=True), path=None)
 
 
 def _game(options: Options, k: int, gamma: float, seed: int) -> TrainConfig:
@@ -139,23 +149,17 @@ def peers(options: Options, known: list[Any]) -> None:
             if (what, seed) in known:
                 continue
             if game is None or whole is None:
-                game = train(config=_game(options, options.k, 2.0, seed))
+                game = _played(options, options.k, 2.0, seed)
                 whole = whole_row_network(game.task, epochs=20 if options.digits else 3, seed=seed)
             task = game.task.sampled(options.peer_samples)
             # The catalogue asks an explainer too; as many rows of it are enough here.
             few = slice(0, options.peer_samples)
-            task = _with(task, catalogue=task.catalogue.take(few))
+            task = replace(task, catalogue=task.catalogue.take(few))
             explainer = None if name == "merlin" else _PEERS[name](whole, task, options.k, seed)
             begun = time.perf_counter()
             found = certify(game, explainer, task, restarts=1, device=options.device)
             seconds = time.perf_counter() - begun
             _record(options, what, seed, {**numbers(found), "explaining_seconds": seconds})
-
-
-def _with(task: Any, **changes: Any) -> Any:
-    from dataclasses import replace
-
-    return replace(task, **changes)
 
 
 def _torch(whole: Any, codes: Any) -> Any:

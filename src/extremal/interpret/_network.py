@@ -19,6 +19,8 @@ from extremal.training import chosen_device, network
 from ._attacks import Siege
 from ._task import Task, in_pixels
 
+_MASKS = 32  # that `cross` looks at together
+
 
 class Encoder(nn.Module):
     """Turns codes into values, and masks over units into masks over values."""
@@ -100,14 +102,15 @@ class ArthurNet(nn.Module):
         weight = first.weight.t()  # (2 w, hidden): of the values, then of the mask
         pixels: Any = self.encoder.pixels
         at = pixels[masks.nonzero()[:, 1]].reshape(j, -1)  # the pixels of the k units
-        shown = values.t()[at].transpose(1, 2)  # (J, B, k)
-        hidden = torch.bmm(shown, weight[at]) + (
-            weight[self.encoder.width + at].sum(1) + first.bias
-        ).unsqueeze(1)
-        out = hidden.transpose(0, 1)  # (B, J, hidden)
-        for layer in rest:
-            out = layer(out)
-        return out
+        rows = values.t()
+        told = (weight[self.encoder.width + at].sum(1) + first.bias).unsqueeze(1)
+        parts: list[Tensor] = []
+        # Pieces that stay in the cache: whole, the layers between took as long as the products.
+        for some, bias in zip(at.split(_MASKS), told.split(_MASKS), strict=True):
+            shown = rows[some].transpose(1, 2)  # (J, B, pixels)
+            out = torch.baddbmm(bias, shown, weight[some]).flatten(0, 1)
+            parts.append(_through(rest, out).unflatten(0, (-1, b)))
+        return torch.cat(parts).transpose(0, 1)
 
     def added(
         self, values: Float[Tensor, "B w"], masks: Float[Tensor, "B d"], units: Int[Tensor, " J"]
@@ -141,10 +144,7 @@ class ArthurNet(nn.Module):
             step = weight[(begins + level)[:, units]]
             told = weight[width + units]
         step = (step + told) * (1 - masks[:, units, None])  # shown ones stay
-        out = before[:, None] + step
-        for layer in rest:
-            out = layer(out)
-        return out
+        return _through(rest, before[:, None] + step)
 
     def _layers(self) -> tuple[nn.Linear, list[nn.Module]] | None:
         """The first layer and the others where the network is a stack on the flat input."""
@@ -154,6 +154,13 @@ class ArthurNet(nn.Module):
             if isinstance(first, nn.Linear):
                 return first, layers[2:]
         return None
+
+
+def _through(layers: list[nn.Module], out: Tensor) -> Tensor:
+    """The layers after the first; what a ReLU is given is not needed again."""
+    for layer in layers:
+        out = out.relu_() if isinstance(layer, nn.ReLU) else layer(out)
+    return out
 
 
 class NetArthur:
