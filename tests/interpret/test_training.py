@@ -235,6 +235,42 @@ def test_attacks_by_gradients_reach_every_class_of_three():
             assert reached.mean() > 0.9, (name, c)
 
 
+def top_left(task, k):
+    """An explainer by name: the first k units of every row."""
+
+    def explain(codes, labels):
+        mask = np.zeros(codes.shape, bool)
+        mask[:, task.shown[:k]] = True
+        return mask
+
+    return explain
+
+
+def test_arthur_learns_to_read_an_explainer_that_stays_as_it_is(tmp_path):
+    task = interpret.load_task(data="digits", **DIGITS)
+    whole = interpret.whole_row_network(task, epochs=5)
+    saliency = interpret.attribution(whole, task, "saliency", 6)
+    game = train(task, merlin=saliency, config=interpret.TrainConfig(
+        **DIGITS, **{**SHORT, "epochs": 20, "morgana": "none"}))  # fmt: skip
+    rows = task.audit
+    mask = game.merlin(rows.codes, rows.labels)
+    np.testing.assert_array_equal(mask, saliency(rows.codes, rows.labels))
+    found = interpret.certify(game, attacks=("replay",), confidence=0.5)
+    assert "saliency, post-hoc" in found.subject
+    assert min(found.completeness) > 0.7  # which the same Arthur without these masks has not
+    with pytest.raises(ValueError, match="known to this process alone"):
+        train(task, merlin=saliency, config=game.config, out=tmp_path / "x")
+    with pytest.raises(interpret.InterpretError, match="shows 4 to 4 units"):
+        train(task, merlin=interpret.attribution(whole, task, "saliency", 4), config=game.config)
+    named = interpret.TrainConfig(**DIGITS, **SHORT, prover=f"{__name__}:top_left", k=5)
+    saved = train(config=named, out=tmp_path / "named")
+    read = interpret.load_trained(tmp_path / "named")
+    first = read.merlin(rows.codes, rows.labels)
+    assert first[:, :5].all()
+    assert first.sum() == 5 * len(rows)
+    np.testing.assert_array_equal(first, saved.merlin(rows.codes, rows.labels))
+
+
 def test_brute_force_over_too_many_sets_says_how_many():
     with pytest.raises(interpret.OverBudget, match="74,974,368"):
         train(config=interpret.TrainConfig(**DIGITS, prover="brute-force", k=6))

@@ -199,7 +199,7 @@ def _players(
         tables = lookup.tables
         judge, who = lookup, f"lookup with purity {settings.purity:g}, support {settings.support}"
     else:
-        judge, who = _own(settings.classifier, "classifier", task, k), settings.classifier
+        judge, who = own_function(settings.classifier, "classifier", task, k), settings.classifier
     name = settings.explainer
     if explainer is not None:
         return judge, explainer, f"{who}, explained by {getattr(explainer, 'name', 'a function')}"
@@ -208,7 +208,7 @@ def _players(
     if name == "merlin":
         if run is None:
             raise ValueError("explainer=merlin is a run's own; name the run, or use rules.")
-        return judge, run.merlin.on(task), f"{who}, explained by its Merlin ({run.config.prover})"
+        return judge, run.merlin.on(task), f"{who}, explained by {run.merlin.name}"
     if name == "rules":
         shows: Explainer = Rules(task, k, settings.support, settings.avoid, tables)
         return judge, shows, f"{who}, explained by rules on at most {k} columns"
@@ -222,11 +222,11 @@ def _players(
             return random_masks(len(labels), task, k, generator(seed, "explainer"))
 
         return judge, anything, f"{who}, explained by random units"
-    return judge, _own(name, "explainer", task, k), f"{who}, explained by {name}"
+    return judge, own_function(name, "explainer", task, k), f"{who}, explained by {name}"
 
 
-def _own(name: str, what: str, task: Task, k: int) -> Any:
-    """A function of the user's; one that takes `task` makes the function."""
+def own_function(name: str, what: str, task: Task, k: int) -> Any:
+    """Return a function of the user's; one that takes `task` makes the function."""
     if ":" not in name:
         raise ValueError(f"there is no {what} {name!r}; write your own as module:function.")
     function = imported(name, what)

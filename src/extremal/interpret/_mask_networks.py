@@ -68,6 +68,8 @@ class MaskUNet(nn.Module):
         )
         self.gate = nn.Embedding(task.classes, sizes[-1]) if condition == "gate" else None
         self.out = nn.Conv2d(sizes[0], provers, 1)
+        # Quarter width, 64 rows forward and back on one core: 0.35 s as rows of planes, 0.27 s so.
+        self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
     def forward(
         self, values: Float[Tensor, "b w"], labels: Int[Tensor, " b"], prover: int = 0

@@ -21,9 +21,13 @@ from ._table import Table, batches, random_sets, step, stream
 from ._trained import LEARNED
 
 
-def merlin_shows(t: Table, x: Tensor, y: Tensor, draw: torch.Generator) -> tuple[Tensor, Tensor]:
+def merlin_shows(
+    t: Table, rows: Int[Tensor, " b"], x: Tensor, y: Tensor, draw: torch.Generator
+) -> tuple[Tensor, Tensor]:
     """Merlin's binary masks, and the relaxed ones they come from."""
     c = t.c
+    if t.posthoc is not None:
+        return t.posthoc[rows], t.posthoc[rows].float()
     if t.merlin is None:
         soft = _solved(t, x, y, draw, c.prover, sign=1.0)
         return binarised(soft, c.k, t.allowed, draw), soft

@@ -35,6 +35,8 @@ class Table:
     labels: Int[Tensor, " n"]
     target: int | None
     avoided: Float[Tensor, " d"]
+    posthoc: Bool[Tensor, "n d"] | None = None
+    """What a Merlin who does not learn shows of each row."""
     kept: Float[Tensor, "n d"] | None = None
     """Relaxed masks that the Morgana `worst` goes on from, in half precision."""
 

@@ -38,7 +38,9 @@ from extremal.lab import (
 from extremal.training import chosen_device
 
 from ._arthur import decided
+from ._certify import own_function
 from ._data import DataConfig, load_task
+from ._explainers import Explainer, shown_by
 from ._losses import merlin_loss, morgana_loss, one_sided_losses
 from ._mask_networks import mask_network
 from ._network import ArthurNet
@@ -65,7 +67,8 @@ class TrainConfig(DataConfig):
     """His network: mlp, cnn, resnet20, …, as in `training fit`."""
     prover: str = "mlp"
     """Merlin: mlp, u-net (learned); frank-wolfe, adam (solved for each row); greedy, swaps,
-    brute-force (searched for each row)."""
+    brute-force (searched for each row); `module:function` of an explainer that stays as it is
+    (post-hoc)."""
     morgana: str = "worst"
     """worst (of pool and of Frank-Wolfe steps that go on from epoch to epoch), pool (worst of
     Merlin's and random masks), frank-wolfe, adam, greedy, swaps, brute-force, learned (as Merlin),
@@ -137,6 +140,7 @@ def train(
     out: str | Path | None = None,
     resume: bool = False,
     force: bool = False,
+    merlin: Explainer | None = None,
     **options: Any,
 ) -> Trained:
     """Train a Merlin-Arthur classifier.
@@ -147,13 +151,16 @@ def train(
         out: Run folder; an interrupted run goes on after its last epoch with `resume`.
         resume: Continue the run in `out`, to the same result.
         force: Replace the run in `out`.
+        merlin: An explainer of your own as Merlin, such as `attribution` or `top_k` of any map; he
+            does not learn, Arthur learns to read him. By name it is the option `prover`.
         **options: Fields of `TrainConfig`; they replace those of `config`.
 
     Returns:
         Arthur, Merlin and the history; `certify` says what they are worth.
 
     Raises:
-        ValueError: An option is out of range.
+        ValueError: An option is out of range, or a run is to be saved whose Merlin has no name.
+        InterpretError: Merlin shows another number of units, or what is hidden.
 
     Cost: an epoch is a forward and backward pass of Arthur a row, one prover step, and for the pool
     a forward pass a row and mask, of whose first layer only the k shown pixels are computed.
@@ -170,13 +177,20 @@ def train(
     check_size(settings.k, task)
     for how in (settings.prover, settings.morgana):
         check_train_sets(how, task, settings.k)
+    if merlin is not None and out is not None:
+        raise ValueError(
+            "a run could not be read again with a Merlin that is known to this process alone; give "
+            "him as prover=module:function, or leave out=."
+        )
+    if merlin is None and ":" in settings.prover:
+        merlin = own_function(settings.prover, "prover", task, settings.k)
     if out is None:
-        return _play(settings, task, None)
+        return _play(settings, task, None, merlin)
     identity = {**to_plain(settings), "task": task.fingerprint}
     with Run.create(
         out, kind="interpret/train", config=identity, resume=resume, force=force
     ) as run:
-        return _play(settings, task, run)
+        return _play(settings, task, run, merlin)
 
 
 def _check(c: TrainConfig) -> None:
@@ -184,7 +198,7 @@ def _check(c: TrainConfig) -> None:
         ("prover", c.prover, PROVERS), ("morgana", c.morgana, MORGANAS),
         ("variant", c.variant, VARIANTS),
     ):  # fmt: skip
-        if value not in known:
+        if value not in known and not (name == "prover" and ":" in value):
             raise ValueError(f"{name}={value!r} is unknown; choose {', '.join(known)}.")
     if c.gamma < 0:
         raise ValueError(f"gamma={c.gamma} would reward Arthur for being misled; choose >= 0.")
@@ -214,21 +228,21 @@ def _check(c: TrainConfig) -> None:
         raise ValueError("shared=True needs two learned provers; choose morgana=learned too.")
 
 
-def _play(c: TrainConfig, task: Task, run: Run | None) -> Trained:
+def _play(c: TrainConfig, task: Task, run: Run | None, posthoc: Explainer | None) -> Trained:
     before = torch.get_num_threads()
     torch.set_num_threads(c.threads)
     try:
-        return _game(c, task, run)
+        return _game(c, task, run, posthoc)
     finally:
         torch.set_num_threads(before)
 
 
-def _game(c: TrainConfig, task: Task, run: Run | None) -> Trained:
+def _game(c: TrainConfig, task: Task, run: Run | None, posthoc: Explainer | None) -> Trained:
     begun = time.perf_counter()
     seed_everything(derive_seed(c.seed, "networks"))
     device = chosen_device(c.device)
     arthur = ArthurNet(task, c.arthur).to(device)
-    learned = c.prover in LEARNED
+    learned = c.prover in LEARNED and posthoc is None
     merlin = morgana = None
     if learned:
         many = 2 if c.shared else 1
@@ -258,6 +272,9 @@ def _game(c: TrainConfig, task: Task, run: Run | None) -> Trained:
         arthur.encoder.values(task.train.codes), torch.from_numpy(task.train.labels).to(device),
         None if c.one_sided is None else task.class_names.index(c.one_sided), avoided.to(device),
     )  # fmt: skip
+    if posthoc is not None:
+        given = shown_by(posthoc, task.train.codes, task.train.labels, task, c.k, c.k)
+        table.posthoc = torch.from_numpy(given).to(device)
     if c.morgana == "worst":
         first = torch.Generator().manual_seed(derive_seed(c.seed, "kept") % 2**63)
         table.kept = random_sets(len(task.train), table, first).half()
@@ -283,7 +300,7 @@ def _game(c: TrainConfig, task: Task, run: Run | None) -> Trained:
         if net is not None:
             net.eval().cpu()
     seconds = time.perf_counter() - begun
-    return finished(c, task, arthur, merlin, attacker, history, seconds, run)
+    return finished(c, task, arthur, merlin, attacker, history, seconds, run, posthoc)
 
 
 def epochs_of(c: TrainConfig, rows: int) -> int:
@@ -319,7 +336,7 @@ def _epoch(t: Table, epoch: int, total: int) -> dict[str, Any]:
         played = (epoch * steps + i) / (total * steps)
         gamma = c.gamma * min(1.0, played / c.warmup) if c.warmup else c.gamma
         x, y = t.values[rows], t.labels[rows]
-        shown, soft = merlin_shows(t, x, y, draw)
+        shown, soft = merlin_shows(t, rows, x, y, draw)
         hers = morgana_shows(t, rows, x, y, shown, draw)
         z = t.arthur(x, shown.float())
         if t.target is None:

@@ -14,8 +14,10 @@ from extremal.lab import Run, Table, derive_seed, from_plain, imported, sha256_f
 from extremal.training import load_file, save_tensors
 
 from ._arthur import Asked
+from ._certify import own_function
 from ._data import DataConfig, load_task
 from ._errors import InterpretError
+from ._explainers import Explainer, shown_by
 from ._gradient_attacks import learned_masks
 from ._losses import merlin_loss
 from ._mask_networks import mask_network
@@ -74,7 +76,8 @@ class Trained:
         if judge is self.arthur:
             return self
         net = None if self.merlin.net is None else copy.deepcopy(self.merlin.net).to(device)
-        return replace(self, arthur=judge, merlin=MerlinNet(self.config, self.task, judge, net))
+        merlin = MerlinNet(self.config, self.task, judge, net, self.merlin.posthoc)
+        return replace(self, arthur=judge, merlin=merlin)
 
     def convinced(
         self, codes: Int[np.ndarray, "n d"]
@@ -121,22 +124,31 @@ class Trained:
 class MerlinNet:
     """Merlin of a game as an explainer: learned, or solving or searching against Arthur."""
 
-    def __init__(self, config: "TrainConfig", task: Task, arthur: NetArthur, net: Any) -> None:
-        """Wrap the prover; `net` is None where he solves."""
+    def __init__(
+        self, config: "TrainConfig", task: Task, arthur: NetArthur, net: Any,
+        posthoc: Explainer | None = None,
+    ) -> None:  # fmt: skip
+        """Wrap the prover; `net` is None where he solves or is the explainer `posthoc`."""
         self.config, self.task, self.arthur, self.net = config, task, arthur, net
+        self.posthoc = posthoc
+        if posthoc is not None:
+            self.name = f"its Merlin ({getattr(posthoc, 'name', config.prover)}, post-hoc)"
+            return
         self.name = f"its Merlin ({config.prover})"
         if net is None:
             check_train_sets(config.prover, task, config.k)
 
     def on(self, task: Task) -> "MerlinNet":
         """Return the same Merlin on a task that hides other units."""
-        return MerlinNet(self.config, task, self.arthur, self.net)
+        return MerlinNet(self.config, task, self.arthur, self.net, self.posthoc)
 
     def __call__(
         self, codes: Int[np.ndarray, "n d"], labels: Int[np.ndarray, " n"]
     ) -> Bool[np.ndarray, "n d"]:
         """Return the masks; the same rows give the same masks."""
         c = self.config
+        if self.posthoc is not None:
+            return shown_by(self.posthoc, codes, labels, self.task, c.k, c.k)
         device = self.arthur.device
         allowed = torch.zeros(self.task.d, dtype=torch.bool)
         allowed[torch.from_numpy(self.task.shown)] = True
@@ -179,6 +191,7 @@ def finished(
     history: Sequence[dict[str, Any]],
     seconds: float,
     run: Run | None,
+    posthoc: Explainer | None = None,
 ) -> Trained:
     """Make the result, and write it into the run."""
     judge = NetArthur(arthur, task, config.k, attacker)
@@ -199,7 +212,7 @@ def finished(
                 "told": _AIMED,
             },
         )  # fmt: skip
-    shows = MerlinNet(config, task, judge, merlin)
+    shows = MerlinNet(config, task, judge, merlin, posthoc)
     return Trained(config, task, judge, shows, history, seconds, None if run is None else run.path)
 
 
@@ -253,5 +266,8 @@ def load_trained(path: Path) -> Trained:
         kind = "mlp" if result["attacker"] == "MaskMLP" else "u-net"
         attacker = filled(mask_network(kind, task, "planes", 1, config.width), "attacker")
     judge = NetArthur(arthur, task, config.k, attacker)
-    shows = MerlinNet(config, task, judge, merlin)
+    posthoc = None
+    if ":" in config.prover:
+        posthoc = own_function(config.prover, "prover", task, config.k)
+    shows = MerlinNet(config, task, judge, merlin, posthoc)
     return Trained(config, task, judge, shows, result["history"], result["seconds"], path)
