@@ -63,6 +63,8 @@ def test_held_out_rows_do_not_make_the_bins_and_are_not_trained_on():
     assert len(task.units[1].levels) == 8
     again = MerlinArthurClassifier(k=1, options=SHORT).fit(x, y)
     np.testing.assert_array_equal(model.predict(x), again.predict(x))
+    texts = MerlinArthurClassifier(k=1, abstain="unsure", options=SHORT).fit(x, y).predict(x)
+    assert set(texts.tolist()) <= {0, 1, "unsure"}
 
 
 def test_images():

@@ -118,6 +118,8 @@ class Siege:
         self, rows: Int[np.ndarray, " m"], masks: Bool[np.ndarray, "m d"]
     ) -> Bool[np.ndarray, " m"]:
         """Show masks of rows to Arthur and record; return which fooled him."""
+        if not len(rows):
+            return np.zeros(0, bool)
         return self.record(rows, masks, self.asked.answers(self.codes[rows], masks))
 
 
@@ -214,6 +216,8 @@ def greedy(siege: Siege) -> str:
     allowed[siege.task.shown] = True
     for target in siege.targets():
         rows = siege.left(target)
+        if not len(rows):
+            continue
         aim = np.full(len(rows), target)
         prospects = AskedProspects(siege.asked, siege.codes[rows], aim, siege.task.shown)
         for size, mask in enumerate(grown(prospects, len(rows), siege.k, allowed, rng), start=1):

@@ -95,6 +95,8 @@ class MerlinArthurClassifier(ClassifierMixin, BaseEstimator):
         codes = self._rows(X)
         convinced, _ = self.game_.convinced(codes)
         choices = np.append(self.classes_, self.abstained_)
+        if choices.dtype.kind == "U" and self.classes_.dtype.kind != "U":  # numbers beside a text
+            choices = np.array([*self.classes_.tolist(), self.abstained_], object)
         return choices[np.where(convinced.sum(1) == 1, convinced.argmax(1), -1)]
 
     def explain(self, X: Any) -> list[Explanation]:
