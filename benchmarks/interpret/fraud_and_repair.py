@@ -48,6 +48,8 @@ class Options:
 
     out: Path = HERE / "results" / "fraud_and_repair.jsonl"
     seeds: tuple[int, ...] = (0, 1, 2)
+    games: tuple[str, ...] = tuple(GAMES)
+    """By name; all by default."""
 
 
 def main(options: Options) -> None:
@@ -55,7 +57,8 @@ def main(options: Options) -> None:
     done = read_records(options.out) if options.out.exists() else []
     known = [(_named(r), r["seed"]) for r in done]
     for seed in options.seeds:
-        for name, what in GAMES.items():
+        for name in options.games:
+            what = GAMES[name]
             if (name, seed) in known:
                 continue
             game = train(config=TrainConfig(classes=("3", "8"), seed=seed, **what))
