@@ -7,9 +7,12 @@ Expect:   cen, spl, fra at most 60 ms; honeycomb-7 at most 1 s; a random regular
 Fairness: both warmed up in this process; the census is timed whole, from the triangulation to named
           schemes with witnesses; brute force is our own batch evaluator on one core, timed on 2^17
           random vectors and extrapolated to all of them (it visits each once at the same speed).
-          Each census is repeated and the least time and the median are kept.
+          Each census is repeated and the least time and the median are kept. Two threads stand
+          beside what the machine gives two cores at best: two processes that take the same census
+          at the same time, each on one thread, without anything in common.
 """
 
+import multiprocessing
 import resource
 import statistics
 import subprocess
@@ -65,11 +68,36 @@ def peak_bytes(name: str) -> int:
     return int(out.stdout.split()[-1])
 
 
+def _taken(name: str, repeats: int, start: Any, out: Any) -> None:
+    t = tcurves.named(name)
+    tcurves.census(t, threads=1)
+    seconds: list[float] = []
+    start.wait()
+    for _ in range(repeats):
+        begun = time.perf_counter()
+        tcurves.census(t, threads=1)
+        seconds.append(time.perf_counter() - begun)
+    out.put(seconds)
+
+
+def side_by_side(name: str, repeats: int) -> list[float]:
+    """Return seconds of censuses on one thread while another process takes the same ones."""
+    context = multiprocessing.get_context("spawn")
+    start, out = context.Barrier(2), context.Queue()
+    both = [context.Process(target=_taken, args=(name, repeats, start, out)) for _ in range(2)]
+    for one in both:
+        one.start()
+    seconds = [s for _ in both for s in out.get()]
+    for one in both:
+        one.join()
+    return seconds
+
+
 def measure(name: str, options: Options) -> dict[str, Any]:
     """Return the samples of one triangulation."""
     t = tcurves.named(name)
     seconds: dict[str, list[float]] = {str(threads): [] for threads in options.threads}
-    repeats = options.repeats if t.degree < 8 else 3
+    repeats = options.repeats if t.degree < 8 or len(options.names) < 4 else 3
     for _ in range(repeats):
         for threads in options.threads:
             begun = time.perf_counter()
@@ -78,6 +106,7 @@ def measure(name: str, options: Options) -> dict[str, Any]:
     rate = brute_force_rate(t, options.vectors if t.degree < 9 else options.vectors // 8)
     return {
         "seconds": seconds,
+        "side_by_side": side_by_side(name, repeats) if 2 in options.threads else [],
         "schemes": len(found),
         "states": found.states,
         "total": str(found.total),
@@ -112,19 +141,22 @@ def table(records: list[dict[str, Any]]) -> list[Table]:
     last = {r["configuration"]["name"]: r["samples"] for r in records}
     rows: list[list[Any]] = []
     for name, s in last.items():
-        one, two = s["seconds"]["1"], s["seconds"].get("2")
+        one, two, apart = s["seconds"]["1"], s["seconds"].get("2"), s.get("side_by_side")
         brute = int(s["total"]) / s["brute_rate"]
         rows.append([
             name, f"2^{int(s['total']).bit_length() - 1}", s["schemes"], s["states"],
             1000 * min(one), 1000 * statistics.median(one), 1000 * min(two) if two else "",
+            round(min(one) / min(two), 2) if two else "",
+            round(2 * min(one) / min(apart), 2) if apart else "",
             f"{brute:.2g}", f"{brute / min(one):.1g}", s["peak_bytes"] / 2**20,
         ])  # fmt: skip
     eights = [min(last[n]["seconds"]["1"]) for n in RANDOM if n in last]
     tables = [
         Table(
             ["triangulation", "sign vectors", "schemes", "states", "least ms, 1 thread",
-             "median ms", "least ms, 2 threads", "brute force, s (extrapolated)", "times faster",
-             "peak MiB of the process"],
+             "median ms", "least ms, 2 threads", "times as fast",
+             "two processes: together times as fast", "brute force, s (extrapolated)",
+             "times faster", "peak MiB of the process"],
             rows,
         )
     ]  # fmt: skip

@@ -538,9 +538,42 @@ def expand(
 
 @njit(cache=True, nogil=True)
 @no_type_check
+def split(hashes, starts, rows, bits, order, bounds, words):
+    """Sort rows by shard, the top bits of their hashes, keeping their order in each.
+
+    Args:
+        hashes, starts, rows: What `expand` made.
+        bits: There are 2**bits shards.
+        order: Gets the rows.
+        bounds: Gets where each shard begins in `order`, and where the last one ends.
+        words: Gets how many words the rows of each shard have.
+    """
+    shards = 1 << bits
+    away = np.uint64(64 - bits)
+    for k in range(shards + 1):
+        bounds[k] = 0
+    for k in range(shards):
+        words[k] = 0
+    for k in range(rows):
+        shard = np.int64(hashes[k] >> away) if bits else 0
+        bounds[shard + 1] += 1
+        words[shard] += starts[k + 1] - starts[k]
+    for k in range(shards):
+        bounds[k + 1] += bounds[k]
+    for k in range(rows):
+        shard = np.int64(hashes[k] >> away) if bits else 0
+        order[bounds[shard]] = k
+        bounds[shard] += 1
+    for k in range(shards, 0, -1):
+        bounds[k] = bounds[k - 1]
+    bounds[0] = 0
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
 def insert(
-    mode, shard, shard_bits,
-    in_words, in_start, in_hash, in_source, in_delta, rows,
+    mode, shard, buffers, order, bounds,
+    in_words, in_start, in_hash, in_source, in_delta,
     low, high,
     words, starts, hashes, out_low, out_high, first, second, table, count, next_of, next_base,
 ):  # fmt: skip
@@ -548,8 +581,10 @@ def insert(
 
     Args:
         mode: As in `expand`.
-        shard, shard_bits: Only rows whose hash's top bits say `shard` are taken.
-        in_words, in_start, in_hash, in_source, in_delta, rows: What `expand` made.
+        shard: Its number.
+        buffers: How many there are; the arrays that follow have a row for each.
+        order, bounds: The rows of each shard, as `split` sorts them.
+        in_words, in_start, in_hash, in_source, in_delta: What `expand` made.
         low, high: Values of the source states: two halves of a count, or two maxima plus 1.
         words, starts, hashes, out_low, out_high: The shard's states; large enough for all rows.
         first, second: From where a state was first (mode 2: best, for either sign) reached.
@@ -559,71 +594,71 @@ def insert(
     """
     mask = np.uint64(table.size - 1)
     one = np.uint64(1)
-    for k in range(rows):
-        h = in_hash[k]
-        if shard_bits and np.int64(h >> np.uint64(64 - shard_bits)) != shard:
-            continue
-        begin = in_start[k]
-        size = in_start[k + 1] - begin
-        at = h & mask
-        found = np.int64(-1)
-        while True:
-            entry = table[at]
-            if entry == 0:
-                break
-            s = np.int64(entry) - 1
-            if hashes[s] == h and starts[s + 1] - starts[s] == size:
-                same = True
-                b = starts[s]
-                for j in range(size):
-                    if words[b + j] != in_words[begin + j]:
-                        same = False
-                        break
-                if same:
-                    found = s
+    for buffer in range(buffers):
+        for place in range(bounds[buffer, shard], bounds[buffer, shard + 1]):
+            k = order[buffer, place]
+            h = in_hash[buffer, k]
+            begin = in_start[buffer, k]
+            size = in_start[buffer, k + 1] - begin
+            at = h & mask
+            found = np.int64(-1)
+            while True:
+                entry = table[at]
+                if entry == 0:
                     break
-            at = (at + one) & mask
-        source = in_source[k] >> 1
-        a, b2 = low[source], high[source]
-        if mode == 2:
-            if a:
-                a += np.uint64(in_delta[k] >> 8)
-            if b2:
-                b2 += np.uint64(in_delta[k] & 255)
-            known = np.int64((in_words[begin] >> np.uint64(48)) & np.uint64(3))
-            if known == 2:
-                b2 = np.uint64(0)
-            elif known == 3:
-                a = np.uint64(0)
-        if found < 0:
-            found = count
-            table[at] = found + 1
-            b = starts[found]
-            for j in range(size):
-                words[b + j] = in_words[begin + j]
-            starts[found + 1] = b + size
-            hashes[found] = h
-            out_low[found] = a
-            out_high[found] = b2
-            first[found] = in_source[k]
+                s = np.int64(entry) - 1
+                if hashes[s] == h and starts[s + 1] - starts[s] == size:
+                    same = True
+                    b = starts[s]
+                    for j in range(size):
+                        if words[b + j] != in_words[buffer, begin + j]:
+                            same = False
+                            break
+                    if same:
+                        found = s
+                        break
+                at = (at + one) & mask
+            source = in_source[buffer, k] >> 1
+            a, b2 = low[source], high[source]
             if mode == 2:
-                second[found] = in_source[k]
-            count += 1
-        elif mode == 2:
-            if a > out_low[found]:
+                if a:
+                    a += np.uint64(in_delta[buffer, k] >> 8)
+                if b2:
+                    b2 += np.uint64(in_delta[buffer, k] & 255)
+                known = np.int64((in_words[buffer, begin] >> np.uint64(48)) & np.uint64(3))
+                if known == 2:
+                    b2 = np.uint64(0)
+                elif known == 3:
+                    a = np.uint64(0)
+            if found < 0:
+                found = count
+                table[at] = found + 1
+                b = starts[found]
+                for j in range(size):
+                    words[b + j] = in_words[buffer, begin + j]
+                starts[found + 1] = b + size
+                hashes[found] = h
                 out_low[found] = a
-                first[found] = in_source[k]
-            if b2 > out_high[found]:
                 out_high[found] = b2
-                second[found] = in_source[k]
-        else:
-            new = out_low[found] + a
-            if new < a:
-                b2 += one
-            out_low[found] = new
-            out_high[found] += b2
-        if next_of.size:
-            next_of[in_source[k]] = next_base + found
+                first[found] = in_source[buffer, k]
+                if mode == 2:
+                    second[found] = in_source[buffer, k]
+                count += 1
+            elif mode == 2:
+                if a > out_low[found]:
+                    out_low[found] = a
+                    first[found] = in_source[buffer, k]
+                if b2 > out_high[found]:
+                    out_high[found] = b2
+                    second[found] = in_source[buffer, k]
+            else:
+                new = out_low[found] + a
+                if new < a:
+                    b2 += one
+                out_low[found] = new
+                out_high[found] += b2
+            if next_of.size:
+                next_of[in_source[buffer, k]] = next_base + found
     return count
 
 

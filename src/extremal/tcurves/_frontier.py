@@ -3,14 +3,15 @@
 Points are visited in an elimination order. After a set of points, sign vectors that lead to the
 same state have the same futures, so each state carries how many there are (two 64-bit limbs). The
 kernels are in `_census_kernels.py`; this file prepares their steps, grows their arrays and runs
-them on
-threads: states are split over shards by their hash, chunks of source states are expanded side by
-side, then shards are filled side by side. The result does not depend on the number of threads.
+them on threads: states are split over shards by their hash, chunks of source states are expanded
+side by side, and shards are filled with a batch of them while the next batch is expanded. The
+result does not depend on the number of threads. Arrays of a layer that is done serve the layer
+after the next: fresh memory would cost page faults, which threads wait for in turn.
 """
 
 import os
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from functools import cache, partial
 from typing import Any
@@ -25,8 +26,9 @@ from ._glued import glued
 from ._triangulation import Triangulation
 
 ALL, OVALS, EVEN = 0, 1, 2
-_CHUNK = 4096  # source states an expansion
-_SHARDED = 8_000  # layers with more states are split into shards
+_CHUNK = 2048  # source states an expansion
+_TOGETHER = 16  # expansions in a batch
+_SHARDED = 6_000  # layers with more states are split into shards
 _SHARD_BITS = 3
 _NONE = np.empty(0, np.int64)
 
@@ -125,26 +127,40 @@ class _Shard:
     high: np.ndarray
     first: np.ndarray
     second: np.ndarray
+    memory: np.ndarray
     table: np.ndarray
     count: int = 0
 
     @classmethod
     def empty(cls, states: int, row: int, maxima: bool) -> "_Shard":
-        size = 16
-        while size < 2 * states:
-            size *= 2
-        starts = np.empty(states + 1, np.int64)
-        starts[0] = 0
-        return cls(
+        shard = cls(
             np.empty(states * row, np.uint64),
-            starts,
+            np.empty(states + 1, np.int64),
             np.empty(states, np.uint64),
             np.empty(states, np.uint64),
             np.empty(states, np.uint64),
             np.empty(states, np.int64),
             np.empty(states if maxima else 0, np.int64),
-            np.zeros(size, np.int64),
+            _NONE,
+            _NONE,
         )
+        shard.clear(states)
+        return shard
+
+    def clear(self, states: int) -> None:
+        """Forget all states; expect so many."""
+        self.count = 0
+        self.starts[0] = 0
+        self.clear_table(16, states)
+
+    def clear_table(self, size: int, states: int) -> None:
+        """Empty the hash table; its size doubles until it is twice the states."""
+        while size < 2 * states:
+            size *= 2
+        if size > self.memory.size:
+            self.memory = np.empty(size, np.int64)
+        self.table = self.memory[:size]
+        self.table.fill(0)
 
     def make_room(self, states: int, words: int) -> None:
         """Grow so that so many more states and words fit."""
@@ -160,10 +176,7 @@ class _Shard:
         if used + words > self.words.size:
             self.words = _grown(self.words, max(used + words, 2 * self.words.size), used)
         if 2 * need > self.table.size:
-            size = self.table.size
-            while size < 2 * need:
-                size *= 2
-            self.table = np.zeros(size, np.int64)
+            self.clear_table(self.table.size, need)
             _kernels().rebuild(self.table, self.hashes, self.count)
 
     @property
@@ -171,8 +184,11 @@ class _Shard:
         return sum(
             a.nbytes
             for a in (self.words, self.starts, self.hashes, self.low, self.high, self.first,
-                      self.second, self.table)
+                      self.second, self.memory)
         )  # fmt: skip
+
+
+_Piece = tuple[_Shard, int, int, int]  # a shard, from and to, the number of its first state
 
 
 def _grown(array: np.ndarray, size: int, keep: int) -> np.ndarray:
@@ -221,25 +237,49 @@ def _first_sets() -> np.ndarray:
     return sets
 
 
-class _Buffer:
-    """What one expansion makes."""
+class _Buffers:
+    """What expansions make side by side, a row of each array for one of them."""
 
-    def __init__(self, rows: int, row: int) -> None:
-        self.words = np.empty(rows * row, np.uint64)
-        self.start = np.zeros(rows + 1, np.int64)
-        self.hash = np.empty(rows, np.uint64)
-        self.source = np.empty(rows, np.int64)
-        self.delta = np.empty(rows, np.int64)
-        self.later = np.empty(rows, np.int64)
-        self.counters = np.zeros(5, np.int64)
+    def __init__(self, most: int) -> None:
+        shards = 1 << _SHARD_BITS
+        self.full = 0  # how many are in use
+        self.bounds = np.zeros((most, shards + 1), np.int64)
+        self.sizes = np.zeros((most, shards), np.int64)
+        self.counters = np.zeros((most, 5), np.int64)
+        self.words = np.empty((0, 0), np.uint64)
+        self.start = self.source = self.delta = self.later = self.order = self.words
+        self.hash = self.words
+
+    def make_room(self, count: int, rows: int, words: int) -> None:
+        """Have at least so many buffers of so many rows and words; what they hold is lost."""
+        have = self.hash.shape
+        if have[0] >= count and have[1] >= rows and self.words.shape[1] >= words:
+            return
+        count, rows = max(count, have[0]), max(rows, have[1])
+        self.words = np.empty((count, max(words, self.words.shape[1])), np.uint64)
+        self.start = np.zeros((count, rows + 1), np.int64)
+        self.hash = np.empty((count, rows), np.uint64)
+        self.source, self.delta, self.later, self.order = (
+            np.empty((count, rows), np.int64) for _ in range(4)
+        )
 
     def grow(self) -> None:
-        size = 2 * self.hash.size
-        rows = self.hash.size
-        self.words = _grown(self.words, 2 * self.words.size, self.words.size)
-        self.start = _grown(self.start, size + 1, rows + 1)
-        for name in ("hash", "source", "delta", "later"):
-            setattr(self, name, _grown(getattr(self, name), size, rows))
+        """Double the words and rows of all; what they hold stays."""
+        old = dict(vars(self))
+        self.make_room(0, 2 * self.hash.shape[1], 2 * self.words.shape[1])
+        for name in ("words", "start", "hash", "source", "delta", "later", "order"):
+            getattr(self, name)[:, : old[name].shape[1]] = old[name]
+
+    def split(self, k: int, bits: int) -> None:
+        """Sort a buffer's rows by shard."""
+        _kernels().split(
+            self.hash[k], self.start[k], int(self.counters[k, 0]), bits,
+            self.order[k], self.bounds[k], self.sizes[k],
+        )  # fmt: skip
+
+    @property
+    def bytes(self) -> int:
+        return self.words.nbytes + 6 * self.hash.nbytes
 
 
 @dataclass
@@ -322,9 +362,10 @@ def sweep(
     if threads < 1:
         raise ValueError(f"threads is a count of at least 1, got {threads}.")
     steps = steps_of(t, order, allowed, gauged)
-    pool = ThreadPoolExecutor(threads) if threads > 1 else None
+    # The calling thread works too.
+    pool = ThreadPoolExecutor(threads - 1) if threads > 1 else None
     try:
-        return _Sweep(t, steps, mode, pool, memory, keep, tell, multisets).run()
+        return _Sweep(t, steps, mode, pool, threads, memory, keep, tell, multisets).run()
     finally:
         if pool is not None:
             pool.shutdown()
@@ -337,28 +378,44 @@ class _Sweep:
         steps: list[Step],
         mode: int,
         pool: ThreadPoolExecutor | None,
+        threads: int,
         memory: int | None,
         keep: bool,
         tell: Callable[[int, int], None] | None,
         multisets: Multisets | None,
     ) -> None:
         self.odd = t.degree % 2
-        self.steps, self.mode, self.pool = steps, mode, pool
+        self.steps, self.mode, self.pool, self.threads = steps, mode, pool, threads
         self.memory, self.keep, self.tell = memory, keep, tell
         self.multisets = multisets or Multisets()
         self.first: list[np.ndarray] = []
         self.second: list[np.ndarray] = []
         self.following: list[np.ndarray] = []
         self.kept_bytes = self.peak = self.transitions = 0
-        self.buffers: list[_Buffer] = []
+        self.buffers = (_Buffers(_TOGETHER), _Buffers(_TOGETHER))
+        self.lates = _Buffers(1)
+        self.spare: list[_Shard] = []
 
-    def map(self, function: Callable[[int], Any], count: int) -> list[Any]:
-        if self.pool is None or count == 1:
-            return [function(k) for k in range(count)]
-        return list(self.pool.map(function, range(count)))
+    def each(self, function: Callable[[int], None], count: int) -> None:
+        """Call the function with 0 to count - 1, on all threads, each taking the next number."""
+        if self.pool is None or count < 2:
+            for k in range(count):
+                function(k)
+            return
+        numbers = iter(range(count))
+        helpers = [
+            self.pool.submit(_call_each, function, numbers)
+            for _ in range(min(self.threads, count) - 1)
+        ]
+        try:
+            _call_each(function, numbers)
+        finally:
+            wait(helpers)
+        for helper in helpers:
+            helper.result()
 
     def run(self) -> Frontier:
-        start = _Shard.empty(1, 1, False)
+        start = _Shard.empty(1, 1, self.mode == EVEN)
         start.words[0] = 0
         start.starts[1] = 1
         start.low[0] = 1
@@ -367,7 +424,8 @@ class _Sweep:
         layer = [start]
         states: list[int] = []
         for number, step in enumerate(self.steps):
-            layer = self.visit(step, layer)
+            old, layer = layer, self.visit(step, layer)
+            self.spare += old
             states.append(sum(s.count for s in layer))
             if self.tell is not None:
                 self.tell(number + 1, states[-1])
@@ -383,10 +441,10 @@ class _Sweep:
         high = _joined([s.high[: s.count] for s in layer])
         bits = _SHARD_BITS if sources > _SHARDED else 0
         row = max(4, int(layer[0].starts[layer[0].count]) // max(1, layer[0].count) + 2)
-        guess = min(2 * sources, _CHUNK) + 16
-        new = [_Shard.empty(guess, row, self.mode == EVEN) for _ in range(1 << bits)]
+        guess = max(min(2 * sources, _CHUNK), sources >> bits) + 16
+        new = [self.shard(guess, row) for _ in range(1 << bits)]
         following = np.full(2 * sources, -1, np.int64) if self.keep else _NONE
-        pieces: list[tuple[_Shard, int, int, int]] = []  # shard, from, to, its first number
+        pieces: list[_Piece] = []
         base = 0
         for shard in layer:
             pieces += [
@@ -394,22 +452,22 @@ class _Sweep:
                 for a in range(0, shard.count, _CHUNK)
             ]
             base += shard.count
-        together = 1 << _SHARD_BITS if bits else 1
-        rows_here = 2 * min(sources, _CHUNK) + 16
-        while len(self.buffers) < min(together, len(pieces)) + 1:
-            self.buffers.append(_Buffer(rows_here, row))
-        for a in range(0, len(pieces), together):
-            batch = pieces[a : a + together]
-            buffers = self.buffers[: len(batch)]
-            self.map(partial(self.expand, step, batch), len(batch))
-            full = list(buffers)
-            late = self.late(step, batch, buffers)
-            if late is not None:
-                full.append(late)
-            sizes = [self.sizes(buffer, bits) for buffer in full]
-            self.map(partial(self.fill, new, bits, full, sizes, low, high, following), len(new))
-            self.transitions += sum(int(b.counters[0]) for b in full)
-            self.watch(layer, new, low, high, following)
+        together = _TOGETHER if bits else 1
+        batches = [pieces[a : a + together] for a in range(0, len(pieces), together)]
+        rows = 2 * min(sources, _CHUNK) + 16
+        for buffers in self.buffers[: len(batches)]:
+            buffers.make_room(min(together, len(pieces)), rows, rows * row)
+        fill, count = partial(self.fill, new, self.buffers[1], low, high, following), 0
+        for n, batch in enumerate(batches):
+            out = self.buffers[n % 2]
+            self.expand(step, batch, out, bits, fill, count)
+            self.late(step, batch, out, bits)
+            self.transitions += int(out.counters[: out.full, 0].sum() + self.lates.counters[0, 0])
+            if n:
+                self.watch(layer, new, low, high, following)
+            fill, count = partial(self.fill, new, out, low, high, following), len(new)
+        self.each(fill, count)
+        self.watch(layer, new, low, high, following)
         self.first.append(_numbers([s.first[: s.count] for s in new]))
         if self.mode == EVEN:
             self.second.append(_numbers([s.second[: s.count] for s in new]))
@@ -422,42 +480,66 @@ class _Sweep:
             self.kept_bytes += self.following[-1].nbytes
         return new
 
-    def expand(self, step: Step, batch: list[tuple[_Shard, int, int, int]], k: int) -> None:
-        (shard, a, b, base), buffer = batch[k], self.buffers[k]
-        while True:
-            buffer.counters[:] = 0
-            self.call(step, shard, base, buffer, _NONE, a, b, False)
-            if buffer.counters[4] == 0:
-                return
-            self.refuse(buffer)
-            buffer.grow()
+    def shard(self, states: int, row: int) -> _Shard:
+        """An empty shard, with the arrays of one that is done where there is one."""
+        if not self.spare:
+            return _Shard.empty(states, row, self.mode == EVEN)
+        shard = self.spare.pop()
+        shard.clear(states)
+        return shard
 
-    def late(
-        self, step: Step, batch: list[tuple[_Shard, int, int, int]], buffers: list[_Buffer]
-    ) -> _Buffer | None:
+    def expand(
+        self, step: Step, batch: list[_Piece], out: _Buffers, bits: int,
+        fill: Callable[[int], None], fills: int,
+    ) -> None:  # fmt: skip
+        """Expand every piece into a buffer of its own, and fill shards beside it."""
+        out.full = len(batch)
+        todo = list(range(len(batch)))
+        expand = partial(self.expand_one, step, batch, out, bits, fill)
+        self.each(partial(expand, todo), len(todo) + fills)
+        while todo := [k for k in todo if out.counters[k, 4]]:  # those that were too small
+            self.refuse(out, todo)
+            out.grow()
+            self.each(partial(expand, todo), len(todo))
+
+    def expand_one(
+        self, step: Step, batch: list[_Piece], out: _Buffers, bits: int,
+        fill: Callable[[int], None], todo: list[int], k: int,
+    ) -> None:  # fmt: skip
+        if k >= len(todo):
+            fill(k - len(todo))
+            return
+        shard, a, b, base = batch[todo[k]]
+        out.counters[todo[k]] = 0
+        self.call(step, shard, base, out, todo[k], _NONE, a, b, False)
+        out.split(todo[k], bits)
+
+    def late(self, step: Step, batch: list[_Piece], out: _Buffers, bits: int) -> None:
         """Expand alone, and in order, what needs new multisets, so that runs repeat."""
-        if not any(int(b.counters[2]) for b in buffers):
-            return None
-        into = self.buffers[-1]
+        into = self.lates
+        into.full = int(out.counters[: out.full, 2].any())
         into.counters[:] = 0
-        for (shard, _, _, base), buffer in zip(batch, buffers, strict=True):
-            order = buffer.later[: int(buffer.counters[2])].copy()
+        if not into.full:
+            return
+        into.make_room(1, 512, 4096)
+        for k, (shard, _, _, base) in enumerate(batch):
+            order = out.later[k, : int(out.counters[k, 2])]
             at = 0
             while at < len(order):
                 stop = min(at + 512, len(order))
                 self.multisets.make_room(512)
-                into.counters[4] = 0
-                self.call(step, shard, base, into, order, at, stop, True)
-                at = int(into.counters[3])
-                if into.counters[4]:
-                    self.refuse(into)
+                into.counters[0, 4] = 0
+                self.call(step, shard, base, into, 0, order, at, stop, True)
+                at = int(into.counters[0, 3])
+                if into.counters[0, 4]:
+                    self.refuse(into, [0])
                     into.grow()
                     self.multisets.grow()
-        return into
+        into.split(0, bits)
 
     def call(
-        self, step: Step, shard: _Shard, base: int, out: _Buffer, order: np.ndarray, a: int, b: int,
-        may_make: bool,
+        self, step: Step, shard: _Shard, base: int, out: _Buffers, into: int, order: np.ndarray,
+        a: int, b: int, may_make: bool,
     ) -> None:  # fmt: skip
         m = self.multisets
         _kernels().expand(
@@ -466,40 +548,32 @@ class _Sweep:
             step.gauge.turns,
             shard.words, shard.starts, order, a, b, base,
             m.sets, m.members, m.keys, m.values, may_make,
-            out.words, out.start, out.hash, out.source, out.delta, out.later, out.counters,
+            out.words[into], out.start[into], out.hash[into], out.source[into], out.delta[into],
+            out.later[into], out.counters[into],
         )  # fmt: skip
 
-    def refuse(self, buffer: _Buffer) -> None:
-        if buffer.counters[4] == 2:
+    def refuse(self, out: _Buffers, buffers: list[int]) -> None:
+        if (out.counters[buffers, 4] == 2).any():
             raise MemoryLimitError(
                 f"a state has more than {_kernels().MAX_REGIONS} regions on its frontier, far more "
                 "than any census that would end; choose a smaller degree or mode='ovals'."
             )
 
-    def sizes(self, buffer: _Buffer, bits: int) -> tuple[np.ndarray, np.ndarray]:
-        rows = int(buffer.counters[0])
-        if not bits:
-            return np.array([rows]), np.array([int(buffer.start[rows])])
-        shard = (buffer.hash[:rows] >> np.uint64(64 - bits)).astype(np.int64)
-        words = np.diff(buffer.start[: rows + 1])
-        return (
-            np.bincount(shard, minlength=1 << bits),
-            np.bincount(shard, weights=words, minlength=1 << bits).astype(np.int64),
-        )
-
     def fill(
-        self, new: list[_Shard], bits: int, buffers: list[_Buffer],
-        sizes: list[tuple[np.ndarray, np.ndarray]], low: np.ndarray, high: np.ndarray,
+        self, new: list[_Shard], done: _Buffers, low: np.ndarray, high: np.ndarray,
         following: np.ndarray, k: int,
     ) -> None:  # fmt: skip
         shard = new[k]
-        for buffer, (rows, words) in zip(buffers, sizes, strict=True):
-            shard.make_room(int(rows[k]), int(words[k]))
+        for b in (done, self.lates):
+            if not b.full:
+                continue
+            rows = b.bounds[: b.full, k + 1] - b.bounds[: b.full, k]
+            shard.make_room(int(rows.sum()), int(b.sizes[: b.full, k].sum()))
             shard.count = int(
                 _kernels().insert(
-                    self.mode, k, bits,
-                    buffer.words, buffer.start, buffer.hash, buffer.source, buffer.delta,
-                    int(buffer.counters[0]), low, high,
+                    self.mode, k, b.full, b.order, b.bounds,
+                    b.words, b.start, b.hash, b.source, b.delta,
+                    low, high,
                     shard.words, shard.starts, shard.hashes, shard.low, shard.high, shard.first,
                     shard.second, shard.table, shard.count, following, k << 48,
                 )
@@ -509,9 +583,9 @@ class _Sweep:
         self, old: list[_Shard], new: list[_Shard], low: np.ndarray, high: np.ndarray,
         following: np.ndarray,
     ) -> None:  # fmt: skip
-        now = sum(s.bytes for s in old) + sum(s.bytes for s in new) + low.nbytes + high.nbytes
+        now = sum(s.bytes for s in [*old, *new, *self.spare]) + low.nbytes + high.nbytes
         now += following.nbytes + self.kept_bytes
-        now += sum(b.words.nbytes + 5 * b.hash.nbytes for b in self.buffers)
+        now += sum(b.bytes for b in (*self.buffers, self.lates))
         self.peak = max(self.peak, now)
         if self.memory is not None and now > self.memory:
             raise MemoryLimitError(
@@ -520,6 +594,11 @@ class _Sweep:
                 f"{self.memory / 2**20:,.0f} MiB; raise the limit, fix some signs, or ask for "
                 "less with mode='ovals'."
             )
+
+
+def _call_each(function: Callable[[int], None], numbers: Iterator[int]) -> None:
+    for k in numbers:
+        function(k)
 
 
 def _joined(arrays: list[np.ndarray]) -> np.ndarray:
