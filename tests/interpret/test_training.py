@@ -8,10 +8,10 @@ import torch
 
 from extremal import interpret, verify
 from extremal.interpret import Relaxation, adam_masks, frank_wolfe_masks, morgana_loss, train
-from extremal.interpret._losses import merlin_loss, one_sided_losses
+from extremal.interpret._losses import aimed_loss, merlin_loss, one_sided_losses
 from extremal.interpret._mask_networks import mask_network, soft_mask, soft_top_k
 from extremal.interpret._network import ArthurNet
-from extremal.interpret._relaxed import binarised, total_variation
+from extremal.interpret._relaxed import binarised, frank_wolfe_steps, total_variation
 
 Z = torch.tensor([[2.0, -1.0, 0.5], [0.0, 0.0, 0.0], [-3.0, 4.0, 1.0]], dtype=torch.float64)
 Y = torch.tensor([0, 1, 0])
@@ -30,6 +30,16 @@ def test_losses():
     assert torch.isfinite(loss).all()
     loss.sum().backward()
     assert torch.isfinite(far.grad).all()
+
+
+def test_the_loss_of_a_morgana_who_aims_is_the_old_one_for_two_classes():
+    torch.testing.assert_close(aimed_loss(Z, 1 - Y), morgana_loss(Z, Y))
+    z = torch.tensor([[1.0, 2.0, 0.5, -1.0]])
+    p = torch.softmax(z, 1)[0]
+    for target in range(3):
+        known = -torch.log(1 - p[target])
+        torch.testing.assert_close(aimed_loss(z, torch.tensor([target]))[0], known)
+    assert torch.isfinite(aimed_loss(torch.tensor([[1e4, -1e4, 0.0]]), torch.tensor([0]))).all()
 
 
 def test_one_sided_losses():
@@ -69,6 +79,29 @@ def test_solvers_find_the_best_units_and_stay_in_the_region(solver):
     assert (weight[mask] > 0).all()
     if solver is frank_wolfe_masks:  # Adam scales gradients, so it only knows their signs here
         assert mask.nonzero()[:, 1].reshape(2, 2).tolist() == [[0, 2], [1, 3]]
+
+
+def test_steps_that_go_on_reach_what_steps_that_start_anew_do_not():
+    """Of 30 units the last two matter; a visit makes two steps, from where the last one stopped."""
+    weight = torch.zeros(1, 30)
+    weight[0, 28:] = torch.tensor([1.0, 2.0])
+    allowed = torch.tensor([False] + [True] * 29)
+
+    def loss(at, mask):
+        return -(mask * weight[at]).sum(1)
+
+    start = torch.zeros(1, 30)
+    start[0, 1:3] = 1.0
+    draw = torch.Generator().manual_seed(0)
+    once = frank_wolfe_steps(loss, start, allowed, 2, steps=2)
+    assert binarised(once, 2, allowed, draw)[0, 1:3].all()
+    soft = start
+    for _ in range(10):
+        soft = frank_wolfe_steps(loss, soft, allowed, 2, steps=2)
+        assert (soft >= 0).all()
+        assert (soft.sum(1) <= 2 + 1e-5).all()
+        assert soft[0, 0] == 0
+    assert binarised(soft, 2, allowed, draw)[0, 28:].all()
 
 
 def test_masks_have_exactly_k_ones_among_the_allowed_and_ties_are_random():
@@ -132,6 +165,7 @@ def test_hidden_differs_from_every_value_and_columns_hide_whole():
         ({"variant": "x"}, "variant='x'"), ({"shared": True}, "shared=True"),
         ({"one_sided": "5"}, "one_sided='5'"), ({"condition": "x"}, "condition='x'"),
         ({"prover": "frank-wolfe", "morgana": "learned"}, "has the form of Merlin's network"),
+        ({"warmup": 1.5}, "warmup=1.5"), ({"refine": 0}, "refine and threads are at least 1"),
     ],
 )  # fmt: skip
 def test_refused(how, text):
@@ -152,6 +186,10 @@ SHORT = {"epochs": 2, "pretrain": 1, "iterations": 3, "attacker_epochs": 1, "poo
         {"variant": "soft-top-k"}, {"variant": "continuous", "unmasked": 0.5},
         {"one_sided": "8"}, {"morgana": "frank-wolfe", "classes": ("1", "3", "8")},
         {"data": "monks", "classes": (), "k": 2, "avoid": ("jacket",)},
+        {"prover": "greedy", "morgana": "greedy", "k": 3},
+        {"data": "monks", "classes": (), "k": 2, "prover": "brute-force", "morgana": "swaps"},
+        {"data": "monks", "classes": (), "k": 2, "prover": "swaps", "morgana": "brute-force",
+         "one_sided": "1"},
     ],
     ids=lambda how: "-".join(map(str, how.values())),
 )  # fmt: skip
@@ -166,25 +204,97 @@ def test_every_prover_plays_and_its_game_can_be_audited(how):
     assert found.numbers["attacks"] == ["replay", "learned"]
 
 
+def test_attacks_by_gradients_reach_every_class_of_three():
+    """Arthur takes a lit pixel of the first row for a class; the loudest must not hide the rest."""
+    task = interpret.load_task(data="digits", classes=("1", "3", "8"))
+    net = ArthurNet(task, "mlp")
+    with torch.no_grad():
+        for p in net.parameters():
+            p.zero_()
+        first, second, third = (m for m in net.body if isinstance(m, torch.nn.Linear))
+        for c, pixel in enumerate((0, 20, 45)):  # its mask alone speaks, louder for later classes
+            first.weight[c, 64 + pixel] = 1.0
+            second.weight[c, c] = third.weight[c, c] = 1.0 + c
+        first.bias.fill_(0.1)  # a dead unit would have no gradient to follow
+        third.bias[3] = 0.5
+    game = interpret.NetArthur(net, task, 1)
+
+    def merlin(codes, labels):
+        mask = np.zeros(codes.shape, bool)
+        mask[np.arange(len(codes)), np.array([0, 20, 45])[labels]] = True
+        return mask
+
+    found = interpret.certify(
+        game, merlin, task, k=1, attacks=("frank-wolfe", "adam"), confidence=0.9
+    )
+    for name in ("frank-wolfe", "adam"):
+        bit = 1 << found.numbers["attacks"].index(name)
+        for c in range(3):
+            others = found.task.audit.labels != c
+            reached = found.arrays["fooled_by"][others, c] & bit != 0
+            assert reached.mean() > 0.9, (name, c)
+
+
+def top_left(task, k):
+    """An explainer by name: the first k units of every row."""
+
+    def explain(codes, labels):
+        mask = np.zeros(codes.shape, bool)
+        mask[:, task.shown[:k]] = True
+        return mask
+
+    return explain
+
+
+def test_arthur_learns_to_read_an_explainer_that_stays_as_it_is(tmp_path):
+    task = interpret.load_task(data="digits", **DIGITS)
+    whole = interpret.whole_row_network(task, epochs=5)
+    saliency = interpret.attribution(whole, task, "saliency", 6)
+    game = train(task, merlin=saliency, config=interpret.TrainConfig(
+        **DIGITS, **{**SHORT, "epochs": 20, "morgana": "none"}))  # fmt: skip
+    rows = task.audit
+    mask = game.merlin(rows.codes, rows.labels)
+    np.testing.assert_array_equal(mask, saliency(rows.codes, rows.labels))
+    found = interpret.certify(game, attacks=("replay",), confidence=0.5)
+    assert "saliency, post-hoc" in found.subject
+    assert min(found.completeness) > 0.7  # which the same Arthur without these masks has not
+    with pytest.raises(ValueError, match="known to this process alone"):
+        train(task, merlin=saliency, config=game.config, out=tmp_path / "x")
+    with pytest.raises(interpret.InterpretError, match="shows 4 to 4 units"):
+        train(task, merlin=interpret.attribution(whole, task, "saliency", 4), config=game.config)
+    named = interpret.TrainConfig(**DIGITS, **SHORT, prover=f"{__name__}:top_left", k=5)
+    saved = train(config=named, out=tmp_path / "named")
+    read = interpret.load_trained(tmp_path / "named")
+    first = read.merlin(rows.codes, rows.labels)
+    assert first[:, :5].all()
+    assert first.sum() == 5 * len(rows)
+    np.testing.assert_array_equal(first, saved.merlin(rows.codes, rows.labels))
+
+
+def test_brute_force_over_too_many_sets_says_how_many():
+    with pytest.raises(interpret.OverBudget, match="74,974,368"):
+        train(config=interpret.TrainConfig(**DIGITS, prover="brute-force", k=6))
+
+
 def test_a_killed_run_goes_on_to_the_same_result(tmp_path):
     config = interpret.TrainConfig(**DIGITS, **{**SHORT, "epochs": 4})
     whole = train(config=config, out=tmp_path / "whole")
     half = tmp_path / "half"
     import extremal.interpret._train as module
 
-    store = module._store
+    store = module.store
 
     def stop(run, table, done, history):
         store(run, table, done, history)
         if done == 2:
             raise KeyboardInterrupt
 
-    module._store = stop
+    module.store = stop
     try:
         with pytest.raises(KeyboardInterrupt):
             train(config=config, out=half)
     finally:
-        module._store = store
+        module.store = store
     train(config=config, out=half, resume=True)
     one, two = ((tmp_path / n / "model.safetensors").read_bytes() for n in ("whole", "half"))
     assert one == two
@@ -253,9 +363,12 @@ def test_a_learned_code_is_declared_vacuous(seed):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1])
-def test_the_default_morgana_earns_a_certificate(seed, tmp_path):
+@pytest.mark.parametrize("how", [{}, {"morgana": "pool", "warmup": 0.0}], ids=["worst", "pool"])
+def test_a_strong_morgana_earns_a_certificate(how, seed, tmp_path):
     """k=6, gamma=2: completeness and replay soundness over .85, precision over .9, bound below."""
-    game = train(config=interpret.TrainConfig(**DIGITS, k=6, gamma=2.0, epochs=150, seed=seed))
+    game = train(
+        config=interpret.TrainConfig(**DIGITS, k=6, gamma=2.0, epochs=150, seed=seed, **how)
+    )
     found = interpret.certify(game, out=tmp_path / "audit")
     assert min(found.completeness) >= 0.85
     assert min(found.soundness_under()["replay"]) >= 0.85

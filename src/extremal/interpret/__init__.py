@@ -20,12 +20,14 @@ from ._games import Game, cube, fish_and_fruit, with_replay
 from ._limits import hoeffding, lower_limit, upper_limit
 from ._pictures import sweep_picture
 from ._result import Audit
+from ._search import Searching
 from ._task import Rows, Task, Unit, bin_columns, make_task
 
 if TYPE_CHECKING:
     from ._baselines import EvalX, attribution, eval_x, fw_rde, whole_row_network
+    from ._estimator import MerlinArthurClassifier
     from ._explain import ExplainConfig, Explanation, explain
-    from ._losses import merlin_loss, morgana_loss, one_sided_losses
+    from ._losses import aimed_loss, merlin_loss, morgana_loss, one_sided_losses
     from ._network import ArthurNet, NetArthur
     from ._relaxed import Relaxation, adam_masks, frank_wolfe_masks
     from ._train import TrainConfig, train
@@ -36,11 +38,13 @@ _TORCH = {
     "EvalX": "_baselines",
     "ExplainConfig": "_explain",
     "Explanation": "_explain",
+    "MerlinArthurClassifier": "_estimator",
     "NetArthur": "_network",
     "Relaxation": "_relaxed",
     "TrainConfig": "_train",
     "Trained": "_trained",
     "adam_masks": "_relaxed",
+    "aimed_loss": "_losses",
     "attribution": "_baselines",
     "eval_x": "_baselines",
     "explain": "_explain",
@@ -69,6 +73,7 @@ __all__ = [
     "Index",
     "InterpretError",
     "Lookup",
+    "MerlinArthurClassifier",
     "NaiveBayes",
     "NetArthur",
     "OverBudget",
@@ -76,6 +81,7 @@ __all__ = [
     "Relaxation",
     "Rows",
     "Rules",
+    "Searching",
     "Shown",
     "Siege",
     "Task",
@@ -85,6 +91,7 @@ __all__ = [
     "Trained",
     "Unit",
     "adam_masks",
+    "aimed_loss",
     "attribution",
     "ball_counts",
     "bin_columns",
@@ -122,12 +129,13 @@ def __getattr__(name: str) -> Any:
         try:
             module = importlib.import_module(f".{_TORCH[name]}", __name__)
         except ModuleNotFoundError as error:
-            if error.name != "torch":
+            missing = (error.name or "").partition(".")[0]
+            if missing not in ("torch", "sklearn"):
                 raise
             from extremal.lab import MissingExtra
 
             raise MissingExtra(
-                f"{name} needs the package 'torch', which is not installed: run "
+                f"{name} needs the package '{missing}', which is not installed: run "
                 "pip install 'extremal[interpret]'. Audits without networks work without it."
             ) from error
         return getattr(module, name)

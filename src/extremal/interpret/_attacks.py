@@ -4,17 +4,17 @@ A `Siege` holds the audited rows and, for every row and class, which attacks rea
 only add to it, so soundness never rises when one is added. `replay` is always run: a Morgana who
 merely repeats what convinced for another class makes alpha at least 1.
 
-Every attack is targeted where that costs nothing (replay, exhaustive); the others look for any
-wrong class, and whichever class Arthur names is recorded.
+Every attack aims at each wrong class: replay, exhaustive, pool and random see all answers anyway;
+greedy, swaps and those by gradients look for one class at a time.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from math import comb
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Int
 
 from extremal.lab import generator
 
@@ -22,6 +22,7 @@ from ._arthur import Asked, mixed_radix
 from ._counting import Index, distinct, unpack
 from ._errors import OverBudget
 from ._explainers import index_sets, random_masks
+from ._search import AskedProspects, grown, lead
 from ._task import Task
 
 SUITE = ("replay", "exhaustive", "pool", "random", "greedy", "swaps", "frank-wolfe", "learned")
@@ -79,13 +80,21 @@ class Siege:
         """Of the audited rows."""
         return self.task.audit.labels
 
-    def left(self) -> Int[np.ndarray, " m"]:
-        """Return the rows that the attack now running has not led to a wrong class yet.
+    def left(self, target: int | None = None) -> Int[np.ndarray, " m"]:
+        """Return the rows that the attack now running can still lead to a wrong class.
+
+        Args:
+            target: That class; by default any.
 
         Rows that other attacks misled are tried too, so that each attack is measured alone.
         """
-        bit = 1 << (len(self.run) - 1)
-        return np.flatnonzero((self.fooled_by & bit == 0).all(1))
+        reached = self.fooled_by & (1 << (len(self.run) - 1)) != 0
+        reached[np.arange(len(reached)), self.labels] = True  # the right class is no success
+        return np.flatnonzero(~(reached.all(1) if target is None else reached[:, target]))
+
+    def targets(self) -> Iterator[int]:
+        """Yield the classes that Morgana aims at, one after the other."""
+        yield from range(self.task.classes)
 
     def attack(self, name: str, how: Callable[["Siege"], str]) -> None:
         """Run one attack under a name."""
@@ -109,6 +118,8 @@ class Siege:
         self, rows: Int[np.ndarray, " m"], masks: Bool[np.ndarray, "m d"]
     ) -> Bool[np.ndarray, " m"]:
         """Show masks of rows to Arthur and record; return which fooled him."""
+        if not len(rows):
+            return np.zeros(0, bool)
         return self.record(rows, masks, self.asked.answers(self.codes[rows], masks))
 
 
@@ -198,38 +209,21 @@ def random(siege: Siege) -> str:
     return f"{_RANDOM} random sets of {siege.k} units a row"
 
 
-def wrongness(
-    scores: Float[np.ndarray, "m c"], labels: Int[np.ndarray, " m"]
-) -> Float[np.ndarray, " m"]:
-    """Return the best wrong class's score over the better of the right one and don't know."""
-    rows = np.arange(len(labels))
-    right = np.maximum(scores[rows, labels], scores[:, -1])
-    wrong = scores[:, :-1].copy()
-    wrong[rows, labels] = -np.inf
-    return wrong.max(1) - right
-
-
 def greedy(siege: Siege) -> str:
-    """Add the unit that brings Arthur closest to a wrong class, k times; all candidates tried."""
-    shown = siege.task.shown
-    mask = np.zeros_like(siege.merlin_mask)
-    for _ in range(siege.k):
-        rows = siege.left()
+    """Add the unit that brings Arthur closest to the class aimed at, k times."""
+    rng = generator(siege.seed, "greedy")
+    allowed = np.zeros(siege.task.d, bool)
+    allowed[siege.task.shown] = True
+    for target in siege.targets():
+        rows = siege.left(target)
         if not len(rows):
-            break
-        best = np.full(len(rows), -np.inf)
-        pick = np.zeros(len(rows), int)
-        for u in shown:
-            tried = mask[rows].copy()
-            tried[:, u] = True
-            scores = siege.asked.scores(siege.codes[rows], tried)
-            value = np.where(mask[rows, u], -np.inf, wrongness(scores, siege.labels[rows]))
-            better = value > best
-            best[better], pick[better] = value[better], u
-        mask[rows, pick] = True
-        if mask[rows[0]].sum() >= siege.smallest:
-            siege.ask(rows, mask[rows])
-    return f"best unit added {siege.k} times of {len(shown)}"
+            continue
+        aim = np.full(len(rows), target)
+        prospects = AskedProspects(siege.asked, siege.codes[rows], aim, siege.task.shown)
+        for size, mask in enumerate(grown(prospects, len(rows), siege.k, allowed, rng), start=1):
+            if size >= siege.smallest:
+                siege.ask(rows, mask)
+    return f"best unit added {siege.k} times of {len(siege.task.shown)}, towards each class"
 
 
 def swaps(siege: Siege) -> str:
@@ -237,27 +231,32 @@ def swaps(siege: Siege) -> str:
     rng = generator(siege.seed, "swaps")
     starts = [siege.merlin_mask, random_masks(len(siege.labels), siege.task, siege.k, rng)]
     for start in starts:
-        mask = start.copy()
-        rows = siege.left()
-        if not len(rows):
-            break
-        value = wrongness(siege.asked.scores(siege.codes[rows], mask[rows]), siege.labels[rows])
-        for _ in range(_SWAPS):
-            tried = mask[rows].copy()
-            out = _one_of(tried, rng)
-            allowed = np.zeros_like(tried)
-            allowed[:, siege.task.shown] = True
-            into = _one_of(~tried & allowed, rng)
-            movable = (out >= 0) & (into >= 0)
-            at = np.flatnonzero(movable)
-            tried[at, out[at]], tried[at, into[at]] = False, True
-            scores = siege.asked.scores(siege.codes[rows], tried)
-            now = wrongness(scores, siege.labels[rows])
-            better = now > value
-            mask[rows[better]] = tried[better]
-            value = np.maximum(value, now)
-        siege.ask(rows, mask[rows])
-    return f"{_SWAPS} exchanges from Merlin's mask and from a random one"
+        for target in siege.targets():
+            rows = siege.left(target)
+            if len(rows):
+                siege.ask(rows, _swapped(siege, start[rows], rows, target, rng))
+    return f"{_SWAPS} exchanges from Merlin's mask and from a random one, towards each class"
+
+
+def _swapped(
+    siege: Siege, mask: Bool[np.ndarray, "m d"], rows: Int[np.ndarray, " m"], target: int,
+    rng: np.random.Generator,
+) -> Bool[np.ndarray, "m d"]:  # fmt: skip
+    """Random exchanges, kept where they bring Arthur closer to the class aimed at."""
+    aim = np.full(len(rows), target)
+    allowed = np.zeros_like(mask)
+    allowed[:, siege.task.shown] = True
+    value = lead(siege.asked.scores(siege.codes[rows], mask), aim)
+    for _ in range(_SWAPS):
+        tried = mask.copy()
+        out, into = _one_of(tried, rng), _one_of(~tried & allowed, rng)
+        at = np.flatnonzero((out >= 0) & (into >= 0))
+        tried[at, out[at]], tried[at, into[at]] = False, True
+        now = lead(siege.asked.scores(siege.codes[rows], tried), aim)
+        better = now < value
+        mask = np.where(better[:, None], tried, mask)
+        value = np.minimum(value, now)
+    return mask
 
 
 def _one_of(mask: Bool[np.ndarray, "m d"], rng: np.random.Generator) -> Int[np.ndarray, " m"]:
@@ -271,8 +270,8 @@ _CHEAP: dict[str, tuple[Callable[[Siege], str], Callable[[Siege], int]]] = {
     "exhaustive": (exhaustive, lambda s: exhaustive_size(s.task, s.smallest, s.k)),
     "pool": (pool, lambda s: _POOL * len(s.labels)),
     "random": (random, lambda s: _RANDOM * len(s.labels)),
-    "greedy": (greedy, lambda s: len(s.task.shown) * s.k * len(s.labels)),
-    "swaps": (swaps, lambda s: 2 * _SWAPS * len(s.labels)),
+    "greedy": (greedy, lambda s: (s.task.classes - 1) * len(s.task.shown) * s.k * len(s.labels)),
+    "swaps": (swaps, lambda s: 2 * _SWAPS * (s.task.classes - 1) * len(s.labels)),
 }
 
 

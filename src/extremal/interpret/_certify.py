@@ -32,6 +32,7 @@ from ._data import DataConfig, load_task
 from ._errors import InterpretError, OverlapWarning
 from ._explainers import Explainer, Rules, random_masks
 from ._result import CERTIFICATE_ARRAYS, Audit, from_counted
+from ._search import SEARCHES, Searching
 from ._task import Task, check_size
 
 if TYPE_CHECKING:
@@ -47,7 +48,8 @@ class CertifyConfig(DataConfig):
     classifier: str = "lookup"
     """`lookup` (majority of the training rows), or `module:function` of yours."""
     explainer: str = "auto"
-    """`rules`, `merlin` (a run's own), `random`, or `module:function`; by default what fits."""
+    """`rules`, `merlin` (a run's own), `greedy`, `swaps`, `brute-force` (search what convinces the
+    classifier), `random`, or `module:function`; by default what fits."""
     labels: str | None = None
     """`module:function` of a black box on codes of whole rows; its answers become the classes."""
     k: int | None = None
@@ -197,7 +199,7 @@ def _players(
         tables = lookup.tables
         judge, who = lookup, f"lookup with purity {settings.purity:g}, support {settings.support}"
     else:
-        judge, who = _own(settings.classifier, "classifier", task, k), settings.classifier
+        judge, who = own_function(settings.classifier, "classifier", task, k), settings.classifier
     name = settings.explainer
     if explainer is not None:
         return judge, explainer, f"{who}, explained by {getattr(explainer, 'name', 'a function')}"
@@ -206,10 +208,13 @@ def _players(
     if name == "merlin":
         if run is None:
             raise ValueError("explainer=merlin is a run's own; name the run, or use rules.")
-        return judge, run.merlin.on(task), f"{who}, explained by its Merlin ({run.config.prover})"
+        return judge, run.merlin.on(task), f"{who}, explained by {run.merlin.name}"
     if name == "rules":
         shows: Explainer = Rules(task, k, settings.support, settings.avoid, tables)
         return judge, shows, f"{who}, explained by rules on at most {k} columns"
+    if name in SEARCHES:
+        search = Searching(judge, task, k, name, settings.seed, settings.budget)
+        return judge, search, f"{who}, explained by {name} search for {k} units"
     if name == "random":
         seed = settings.seed
 
@@ -217,11 +222,11 @@ def _players(
             return random_masks(len(labels), task, k, generator(seed, "explainer"))
 
         return judge, anything, f"{who}, explained by random units"
-    return judge, _own(name, "explainer", task, k), f"{who}, explained by {name}"
+    return judge, own_function(name, "explainer", task, k), f"{who}, explained by {name}"
 
 
-def _own(name: str, what: str, task: Task, k: int) -> Any:
-    """A function of the user's; one that takes `task` makes the function."""
+def own_function(name: str, what: str, task: Task, k: int) -> Any:
+    """Return a function of the user's; one that takes `task` makes the function."""
     if ":" not in name:
         raise ValueError(f"there is no {what} {name!r}; write your own as module:function.")
     function = imported(name, what)

@@ -14,7 +14,7 @@ from jaxtyping import Int
 from extremal.lab import generator, require
 
 from ._errors import InterpretError
-from ._task import Task, Unit, bin_columns, make_task
+from ._task import Task, Unit, bin_columns, in_blocks, make_task
 
 NAMES = ("monks", "breast-cancer", "digits", "adult", "mnist", "table")
 
@@ -39,6 +39,8 @@ class DataConfig:
     """Bins of a quantity, by quantiles of the training rows."""
     levels: int = 2
     """Grey levels of an image."""
+    patch: int = 1
+    """Side of the square blocks of pixels of an image that are shown or hidden together."""
     seed: int = 0
     """Decides which rows go where."""
 
@@ -76,6 +78,8 @@ def load_task(config: DataConfig | None = None, **options: Any) -> Task:
     images = c.data in ("digits", "mnist")
     if c.classes and not images:
         raise ValueError(f"classes are chosen of images only; {c.data} has a target column.")
+    if c.patch != 1 and not images:
+        raise ValueError(f"only images have blocks of pixels; leave out patch={c.patch}.")
     if c.target is not None and c.data not in ("adult", "table"):
         raise ValueError(f"{c.data} has one target, so target={c.target!r} would be ignored.")
     if c.drop and c.data not in ("adult", "table"):
@@ -276,13 +280,15 @@ def _images(c: DataConfig) -> Task:
     parts = [_pixels(s, [data.class_names.index(n) for n in names], c.levels)
              for s in (data.train, data.test)]  # fmt: skip
     _, height, width = data.shape
-    units = [
-        Unit(f"{y},{x}", tuple(f"{v}/{c.levels - 1}" for v in range(c.levels)))
-        for y in range(height)
-        for x in range(width)
+    parts = [
+        _Pixels(in_blocks(p.codes, (height, width), c.patch, c.levels), p.labels) for p in parts
     ]
+    top = f"/{c.levels - 1}" if c.patch == 1 else ""
+    levels = tuple(f"{v}{top}" for v in range(c.levels ** (c.patch * c.patch)))
+    grid = (height // c.patch, width // c.patch)
+    units = [Unit(f"{y},{x}", levels) for y in range(grid[0]) for x in range(grid[1])]
     common: dict[str, Any] = {
-        "name": c.data, "units": units, "class_names": names, "image": (height, width),
+        "name": c.data, "units": units, "class_names": names, "image": grid, "patch": c.patch,
         "seed": c.seed, "shares": [1 / len(names)] * len(names),
         "note": f"Pixels in {c.levels} grey levels; classes taken as equally likely.",
     }  # fmt: skip

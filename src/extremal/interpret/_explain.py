@@ -13,7 +13,6 @@ from jaxtyping import Bool, Int
 
 from extremal.lab import Cell, Table, command, resolve
 
-from ._arthur import Asked
 from ._audit import precision_limits
 from ._counting import Index
 from ._trained import Trained, load_trained
@@ -128,11 +127,9 @@ def explain(
             f"a row of {task.name} has {task.d} codes, each from 0 up to the levels of its unit; "
             f"got an array of shape {codes.shape}."
         )
-    every = np.arange(task.classes)
-    rows = np.repeat(codes[None], task.classes, axis=0)
-    masks = game.merlin(rows, every)
-    answers = Asked(game.arthur, task.classes).answers(rows, masks)
-    won = [c for c in every.tolist() if answers[c] == c]
+    convinced, shown = game.convinced(codes[None])
+    masks = shown[0]
+    won = np.flatnonzero(convinced[0]).tolist()
     names = tuple(task.class_names[c] for c in won)
     if len(won) != 1:
         reason = (
@@ -145,7 +142,7 @@ def explain(
         )
     c = won[0]
     index = Index(task.reference.codes, task.reference.labels, task.classes)
-    counted = index.counts(masks[c : c + 1], rows[:1])[0]
+    counted = index.counts(masks[c : c + 1], codes[None])[0]
     support, agrees = int(counted.sum()), int(counted[c])
     low, high = precision_limits(np.array([agrees]), np.array([support]), 1 - settings.confidence)
     said = (

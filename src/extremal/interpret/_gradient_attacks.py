@@ -11,7 +11,7 @@ from torch import Tensor
 from extremal.lab import derive_seed
 
 from ._attacks import Siege
-from ._losses import morgana_loss
+from ._losses import aimed_loss
 from ._relaxed import Relaxation, adam_masks, binarised, frank_wolfe_masks
 
 if TYPE_CHECKING:
@@ -48,23 +48,22 @@ def _solving(
         how = Relaxation(k=siege.k, iterations=_ITERATIONS, step=step)
         for restart in range(restarts):
             draw = torch.Generator().manual_seed(derive_seed(seed, name, restart) % 2**63)
-            rows = siege.left()
-            for start in range(0, len(rows), _BATCH):
-                part = rows[start : start + _BATCH]
-                values = arthur.net.encoder.values(siege.codes[part])
-                labels = torch.from_numpy(siege.labels[part]).to(arthur.device)
+            for target in siege.targets():
+                rows = siege.left(target)
+                for start in range(0, len(rows), _BATCH):
+                    part = rows[start : start + _BATCH]
+                    values = arthur.net.encoder.values(siege.codes[part])
 
-                def loss(
-                    at: Int[Tensor, " b"],
-                    mask: Float[Tensor, "b d"],
-                    values: Tensor = values,
-                    labels: Tensor = labels,
-                ) -> Float[Tensor, " b"]:
-                    return -morgana_loss(arthur.net(values[at], mask), labels[at])
+                    def loss(
+                        at: Int[Tensor, " b"], mask: Float[Tensor, "b d"],
+                        values: Tensor = values, target: int = target,
+                    ) -> Float[Tensor, " b"]:  # fmt: skip
+                        aim = torch.full_like(at, target)
+                        return -aimed_loss(arthur.net(values[at], mask), aim)
 
-                soft = solver(loss, len(part), allowed, how, draw)
-                siege.ask(part, binarised(soft, siege.k, allowed, draw).cpu().numpy())
-        return f"{_ITERATIONS} iterations, step {step}, {restarts} starts"
+                    soft = solver(loss, len(part), allowed, how, draw)
+                    siege.ask(part, binarised(soft, siege.k, allowed, draw).cpu().numpy())
+        return f"{_ITERATIONS} iterations, step {step}, {restarts} starts, towards each class"
 
     return attack
 
@@ -73,10 +72,12 @@ def _learned(arthur: "NetArthur", seed: int) -> Callable[[Siege], str]:
     def attack(siege: Siege) -> str:
         allowed = allowed_units(siege, arthur)
         draw = torch.Generator().manual_seed(derive_seed(seed, "learned") % 2**63)
-        rows = siege.left()
-        masks = learned_masks(arthur.attacker, siege.codes, siege.labels, siege.k, allowed, draw)
-        siege.ask(rows, masks)
-        return "the network that was trained against this Arthur"
+        for target in siege.targets():
+            rows = siege.left(target)
+            told = np.full(len(rows), target)
+            masks = learned_masks(arthur.attacker, siege.codes[rows], told, siege.k, allowed, draw)
+            siege.ask(rows, masks)
+        return "the network that was trained against this Arthur, towards each class"
 
     return attack
 

@@ -30,6 +30,19 @@ def morgana_loss(z: Float[Tensor, "b c"], labels: Int[Tensor, " b"]) -> Float[Te
     return torch.logsumexp(z, 1) - torch.logsumexp(safe, 1)
 
 
+def aimed_loss(z: Float[Tensor, "b c"], targets: Int[Tensor, " b"]) -> Float[Tensor, " b"]:
+    """Return -log(1 - p_target), which a Morgana who aims at one class maximises.
+
+    With two classes and the other class as target it is `morgana_loss`.
+
+    Example:
+        >>> aimed_loss(torch.zeros(1, 4), torch.tensor([2])).round(decimals=4)
+        tensor([0.2877])
+    """
+    others = torch.arange(z.shape[1], device=z.device) != targets[:, None]
+    return torch.logsumexp(z, 1) - torch.logsumexp(z[others].unflatten(0, (len(z), -1)), 1)
+
+
 def one_sided_losses(
     z: Float[Tensor, "b c"], labels: Int[Tensor, " b"], target: int
 ) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"]]:

@@ -44,16 +44,19 @@ class MaskMLP(nn.Module):
 
 
 class MaskUNet(nn.Module):
-    """Encoder and decoder with skips; the class is given as planes or gates the bottleneck."""
+    """Encoder and decoder with skips; the class is given as planes or gates the bottleneck.
+
+    Where units are blocks of pixels, a block's number is the mean of its pixels'.
+    """
 
     def __init__(self, task: Task, condition: str, provers: int = 1, width: float = 1.0) -> None:
         """Make it anew; `width` scales all channels, 0.25 being the quarter-width network."""
         super().__init__()
-        if task.image is None:
-            raise ValueError("a U-Net reads images; use the prover mlp for tables.")
         self.encoder, self.classes, self.condition = Encoder(task), task.classes, condition
+        if self.encoder.image is None:
+            raise ValueError("a U-Net reads images; use the prover mlp for tables.")
         sizes = [max(4, round(width * c)) for c in (64, 128, 256, 512, 512)]
-        smallest = min(task.image)
+        smallest = min(self.encoder.image)
         depth = max(1, min(4, int(math.log2(smallest)) - 1))  # at least 2 pixels are left
         sizes = sizes[: depth + 1]
         told = task.classes if condition == "planes" else 0
@@ -65,6 +68,8 @@ class MaskUNet(nn.Module):
         )
         self.gate = nn.Embedding(task.classes, sizes[-1]) if condition == "gate" else None
         self.out = nn.Conv2d(sizes[0], provers, 1)
+        # Quarter width, 64 rows forward and back on one core: 0.35 s as rows of planes, 0.27 s so.
+        self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
     def forward(
         self, values: Float[Tensor, "b w"], labels: Int[Tensor, " b"], prover: int = 0
@@ -85,7 +90,10 @@ class MaskUNet(nn.Module):
             size = skip.shape[2:]
             x = functional.interpolate(x, size=size, mode="bilinear", align_corners=False)
             x = block(torch.cat([x, skip], 1))
-        return self.out(x)[:, prover].flatten(1)
+        x = self.out(x)[:, prover]
+        if self.encoder.patch > 1:
+            x = functional.avg_pool2d(x, self.encoder.patch)
+        return x.flatten(1)
 
 
 def _double(before: int, after: int) -> nn.Sequential:

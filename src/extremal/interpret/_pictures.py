@@ -8,6 +8,7 @@ import numpy as np
 from extremal.lab import PALETTE, Picture, figure_bytes, new_figure
 
 from ._result import Audit
+from ._task import in_pixels
 
 _COLUMNS = 10
 
@@ -98,7 +99,9 @@ def sweep_picture(points: Sequence[tuple[int, float, float, float]]) -> Picture:
 def grid_picture(found: Audit) -> Picture:
     """Draw audited images with what Merlin and Morgana show of them."""
     assert found.task.image is not None
-    height, width = found.task.image
+    block, grid = found.task.patch, found.task.image
+    height, width = grid[0] * block, grid[1] * block
+    levels = round(len(found.task.units[0].levels) ** (1 / block**2))
     a = found.arrays
     labels = a["labels"]
     fooled = (a["fooled_by"] != 0).any(1)
@@ -115,7 +118,8 @@ def grid_picture(found: Audit) -> Picture:
     panels = figure.subplots(3, len(chosen), squeeze=False)
     d = found.task.d
     for column, i in enumerate(chosen):
-        image = a["codes"][i].reshape(height, width)
+        pixels = in_pixels(a["codes"][i : i + 1], grid, block, levels)
+        image = pixels.reshape(height, width)
         merlin = np.unpackbits(a["merlin_mask"][i])[:d].astype(bool)
         target = int(np.argmax(a["fooled_by"][i] != 0)) if fooled[i] else -1
         morgana = (
@@ -132,7 +136,8 @@ def grid_picture(found: Audit) -> Picture:
             faint = 1.6 if row == 0 else 6  # what is not shown stays recognisable
             axes.imshow(image, cmap="gray_r", vmin=0, vmax=max(1, int(image.max())) * faint)
             if mask is not None:
-                _cover(axes, mask.reshape(height, width), image, PALETTE[row - 1])
+                whole = mask.reshape(grid).repeat(block, 0).repeat(block, 1)
+                _cover(axes, whole, image, PALETTE[row - 1])
             elif row == 2:
                 axes.imshow(np.ones((height, width)), cmap="gray", vmin=0, vmax=1)
             axes.set_title(title, fontsize=8, loc="center", pad=2)

@@ -92,6 +92,29 @@ def frank_wolfe_masks(
     return s
 
 
+def frank_wolfe_steps(
+    loss: Loss,
+    start: Float[Tensor, "rows d"],
+    allowed: Bool[Tensor, " d"],
+    k: int,
+    steps: int,
+    step: float = 0.1,
+) -> Float[Tensor, "rows d"]:
+    """Take a few Frank-Wolfe steps from given masks, without averaged gradients.
+
+    Cost: one forward and one backward pass a step.
+    """
+    region = UnitHypersimplex(1.0, k=k)
+    everyone = torch.arange(len(start), device=start.device)
+    s = start
+    for _ in range(steps):
+        mask = s.detach().requires_grad_()
+        (g,) = torch.autograd.grad(loss(everyone, mask).sum(), mask)
+        g = torch.where(allowed, g, torch.ones_like(g))
+        s = (1 - step) * s + step * region.lmo(g, batch=1)
+    return s.detach()
+
+
 def adam_masks(
     loss: Loss,
     rows: int,

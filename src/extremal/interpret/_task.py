@@ -68,8 +68,10 @@ class Task:
     """Rows, classes and units of an audit; `make_task` makes one from arrays.
 
     Attributes:
-        image: Height and width where the units are pixels, else None; a pixel's code c of L stands
-            for the value 2c/(L-1) - 1.
+        image: Height and width of the grid of units where they are pixels or blocks of pixels, else
+            None; a pixel's code c of L stands for the value 2c/(L-1) - 1.
+        patch: Side of the blocks: a unit of an image is patch x patch pixels, shown or hidden
+            together, and its code the number whose digits in base L are their codes, row by row.
         shares: Of the classes in the population, where they are known; None to estimate them.
         hidden: Units that nobody may show.
         note: What belongs beside every number.
@@ -86,6 +88,7 @@ class Task:
     shares: tuple[float, ...] | None = None
     hidden: tuple[int, ...] = ()
     note: str = ""
+    patch: int = 1
 
     def __post_init__(self) -> None:
         for name, rows in self.parts():
@@ -186,7 +189,8 @@ class Task:
     def describe(self, mask: Bool[np.ndarray, " d"], codes: Int[np.ndarray, " d"]) -> str:
         """Return a feature in words."""
         if self.image:
-            return f"{int(mask.sum())} pixels"
+            blocks = f"blocks of {self.patch} x {self.patch} pixels" if self.patch > 1 else "pixels"
+            return f"{int(mask.sum())} {blocks}"
         said = [
             f"{self.units[u].name} {self.units[u].levels[codes[u]]}" for u in np.flatnonzero(mask)
         ]
@@ -196,6 +200,8 @@ class Task:
     def fingerprint(self) -> str:
         """SHA-256 of all rows and of who may use them."""
         digest = hashlib.sha256(repr((self.class_names, self.image, self.hidden)).encode())
+        if self.patch > 1:
+            digest.update(f"patch {self.patch}".encode())
         for name, rows in self.parts():
             digest.update(name.encode())
             for array in (rows.codes, rows.labels):
@@ -215,6 +221,7 @@ def make_task(
     reference: float = 0.25,
     shares: Sequence[float] | None = None,
     image: tuple[int, int] | None = None,
+    patch: int = 1,
     seed: int = 0,
     note: str = "",
 ) -> Task:
@@ -230,7 +237,8 @@ def make_task(
         catalogue: Share of the remaining rows to freeze Merlin's catalogue on.
         reference: Share of the remaining rows to measure precision on.
         shares: Of the classes in the population, where known, for instance by balancing.
-        image: Height and width where the units are pixels.
+        image: Height and width where the units are pixels, or blocks of them.
+        patch: Side of the blocks.
         seed: Decides which rows go where, and the order of the audit rows.
         note: What belongs beside every number.
 
@@ -285,9 +293,62 @@ def make_task(
         reference=whole.take(rest[a : a + b]),
         audit=audited,
         image=image,
+        patch=patch,
         shares=None if shares is None else tuple(shares),
         note=note,
     )
+
+
+def in_blocks(
+    codes: Int[np.ndarray, "n pixels"], image: tuple[int, int], patch: int, levels: int
+) -> Int[np.ndarray, "n d"]:
+    """Return the codes of square blocks of pixels; see `Task.patch`.
+
+    Args:
+        codes: Of pixels, row by row.
+        image: Height and width in pixels.
+        patch: Side of a block.
+        levels: Codes of a pixel.
+
+    Raises:
+        ValueError: Blocks do not tile the image, or have over 1,024 codes.
+
+    Example:
+        >>> in_blocks(np.array([[1, 0, 0, 0, 1, 1, 0, 0]]), (2, 4), 2, 2)
+        array([[11,  0]], dtype=int16)
+    """
+    height, width = image
+    if patch < 1 or height % patch or width % patch:
+        raise ValueError(
+            f"blocks of {patch} x {patch} pixels do not tile {height} x {width} of them; choose "
+            "a side that divides both."
+        )
+    if levels ** (patch * patch) > _MOST_LEVELS:
+        raise ValueError(
+            f"a block of {patch} x {patch} pixels in {levels} levels has {levels}^{patch * patch} "
+            f"codes, over {_MOST_LEVELS:,}; choose smaller blocks or fewer levels."
+        )
+    grid = codes.reshape(-1, height // patch, patch, width // patch, patch)
+    digits = grid.transpose(0, 1, 3, 2, 4).reshape(len(codes), -1, patch * patch)
+    powers = levels ** np.arange(patch * patch - 1, -1, -1)
+    return (digits.astype(np.int64) * powers).sum(2).astype(np.int16)
+
+
+def in_pixels(
+    codes: Int[np.ndarray, "n d"], image: tuple[int, int], patch: int, levels: int
+) -> Int[np.ndarray, "n pixels"]:
+    """Return the codes of pixels from those of blocks, the inverse of `in_blocks`.
+
+    Args:
+        codes: Of blocks.
+        image: Height and width of the grid of blocks.
+        patch: Side of a block.
+        levels: Codes of a pixel.
+    """
+    powers = levels ** np.arange(patch * patch - 1, -1, -1)
+    digits = codes[:, :, None].astype(np.int64) // powers % levels
+    grid = digits.reshape(-1, *image, patch, patch).transpose(0, 1, 3, 2, 4)
+    return grid.reshape(len(codes), -1).astype(np.int16)
 
 
 def whole_numbers(values: Any, name: str) -> Int[np.ndarray, "n d"]:

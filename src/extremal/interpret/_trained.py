@@ -13,21 +13,37 @@ from jaxtyping import Bool, Int
 from extremal.lab import Run, Table, derive_seed, from_plain, imported, sha256_file
 from extremal.training import load_file, save_tensors
 
+from ._arthur import Asked
+from ._certify import own_function
 from ._data import DataConfig, load_task
 from ._errors import InterpretError
+from ._explainers import Explainer, shown_by
 from ._gradient_attacks import learned_masks
 from ._losses import merlin_loss
 from ._mask_networks import mask_network
 from ._network import ArthurNet, NetArthur
+from ._network_search import searched_masks
 from ._relaxed import Relaxation, adam_masks, binarised, frank_wolfe_masks
+from ._search import SEARCHES, check_sets
 from ._task import Task
 
 if TYPE_CHECKING:
     from ._train import TrainConfig
 
 LEARNED = ("mlp", "u-net")
-PROVERS = (*LEARNED, "frank-wolfe", "adam")
+PROVERS = (*LEARNED, "frank-wolfe", "adam", *SEARCHES)
 _BATCH = 2048
+_MOST_SETS = 50_000  # a row, of brute force
+_AIMED = "aimed"  # how a run's attacker was told the class: the one that Morgana wants named
+
+
+def check_train_sets(how: str, task: Task, k: int) -> None:
+    """Refuse a brute force over too many sets for each row.
+
+    Raises:
+        OverBudget: C(d, k) is over 50,000.
+    """
+    check_sets(how, task, k, 1, _MOST_SETS, "choose a smaller k, or greedy, swaps or a learned one")
 
 
 @dataclass(frozen=True)
@@ -60,7 +76,23 @@ class Trained:
         if judge is self.arthur:
             return self
         net = None if self.merlin.net is None else copy.deepcopy(self.merlin.net).to(device)
-        return replace(self, arthur=judge, merlin=MerlinNet(self.config, self.task, judge, net))
+        merlin = MerlinNet(self.config, self.task, judge, net, self.merlin.posthoc)
+        return replace(self, arthur=judge, merlin=merlin)
+
+    def convinced(
+        self, codes: Int[np.ndarray, "n d"]
+    ) -> tuple[Bool[np.ndarray, "n c"], Bool[np.ndarray, "n c d"]]:
+        """Run Merlin once per class; return where he convinces Arthur, and what he shows.
+
+        A row is decided where exactly one class convinces. Cost: one prover a row and class.
+        """
+        won = np.zeros((len(codes), self.task.classes), bool)
+        masks = np.zeros((*won.shape, self.task.d), bool)
+        asked = Asked(self.arthur, self.task.classes)
+        for c in range(self.task.classes):
+            masks[:, c] = self.merlin(codes, np.full(len(codes), c))
+            won[:, c] = asked.answers(codes, masks[:, c]) == c
+        return won, masks
 
     def table(self) -> Table:
         """Return the last epoch, by class."""
@@ -90,22 +122,33 @@ class Trained:
 
 
 class MerlinNet:
-    """Merlin of a game as an explainer: learned, or solving against Arthur."""
+    """Merlin of a game as an explainer: learned, or solving or searching against Arthur."""
 
-    def __init__(self, config: "TrainConfig", task: Task, arthur: NetArthur, net: Any) -> None:
-        """Wrap the prover; `net` is None where he solves."""
+    def __init__(
+        self, config: "TrainConfig", task: Task, arthur: NetArthur, net: Any,
+        posthoc: Explainer | None = None,
+    ) -> None:  # fmt: skip
+        """Wrap the prover; `net` is None where he solves or is the explainer `posthoc`."""
         self.config, self.task, self.arthur, self.net = config, task, arthur, net
+        self.posthoc = posthoc
+        if posthoc is not None:
+            self.name = f"its Merlin ({getattr(posthoc, 'name', config.prover)}, post-hoc)"
+            return
         self.name = f"its Merlin ({config.prover})"
+        if net is None:
+            check_train_sets(config.prover, task, config.k)
 
     def on(self, task: Task) -> "MerlinNet":
         """Return the same Merlin on a task that hides other units."""
-        return MerlinNet(self.config, task, self.arthur, self.net)
+        return MerlinNet(self.config, task, self.arthur, self.net, self.posthoc)
 
     def __call__(
         self, codes: Int[np.ndarray, "n d"], labels: Int[np.ndarray, " n"]
     ) -> Bool[np.ndarray, "n d"]:
         """Return the masks; the same rows give the same masks."""
         c = self.config
+        if self.posthoc is not None:
+            return shown_by(self.posthoc, codes, labels, self.task, c.k, c.k)
         device = self.arthur.device
         allowed = torch.zeros(self.task.d, dtype=torch.bool)
         allowed[torch.from_numpy(self.task.shown)] = True
@@ -113,16 +156,23 @@ class MerlinNet:
         draw = torch.Generator().manual_seed(derive_seed(c.seed, "merlin") % 2**63)
         if self.net is not None:
             return learned_masks(self.net, codes, labels, c.k, allowed, draw)
-        solver = frank_wolfe_masks if c.prover == "frank-wolfe" else adam_masks
         avoided = torch.zeros(self.task.d)
         for name in c.avoid:
             avoided[self.task.unit(name)] = c.avoid_weight
         avoided = avoided.to(device)
+        solver = frank_wolfe_masks if c.prover == "frank-wolfe" else adam_masks
         how = Relaxation(k=c.k, iterations=c.iterations, step=c.step, l1=c.l1, tv=c.tv)
         parts: list[np.ndarray] = []
         for start in range(0, len(codes), _BATCH):
             x = self.arthur.net.encoder.values(codes[start : start + _BATCH])
             y = torch.from_numpy(np.ascontiguousarray(labels[start : start + _BATCH])).to(device)
+            if c.prover in SEARCHES:
+                found = searched_masks(
+                    c.prover, self.arthur.net, x, y, merlin_loss, c.k, allowed, avoided,
+                    c.iterations, draw,
+                )  # fmt: skip
+                parts.append(found.cpu().numpy())
+                continue
 
             def loss(at: Any, mask: Any, x: Any = x, y: Any = y) -> Any:
                 return merlin_loss(self.arthur.net(x[at], mask), y[at]) + mask @ avoided
@@ -141,6 +191,7 @@ def finished(
     history: Sequence[dict[str, Any]],
     seconds: float,
     run: Run | None,
+    posthoc: Explainer | None = None,
 ) -> Trained:
     """Make the result, and write it into the run."""
     judge = NetArthur(arthur, task, config.k, attacker)
@@ -158,9 +209,10 @@ def finished(
             {
                 "seconds": seconds, "history": list(history), "model_sha256": sha256_file(file),
                 "attacker": None if attacker is None else type(attacker).__name__,
+                "told": _AIMED,
             },
         )  # fmt: skip
-    shows = MerlinNet(config, task, judge, merlin)
+    shows = MerlinNet(config, task, judge, merlin, posthoc)
     return Trained(config, task, judge, shows, history, seconds, None if run is None else run.path)
 
 
@@ -189,6 +241,11 @@ def load_trained(path: Path) -> Trained:
             f"the data {config.data} are not those that {path} was trained on, so training and "
             "audit rows would mix; give the old data, or train again."
         )
+    if result["attacker"] is not None and result.get("told") != _AIMED:
+        raise InterpretError(
+            f"{path} holds an attacker of an older form, who was told the right class instead of "
+            "the one aimed at; train again with --force."
+        )
     tensors, _ = load_file(file)
 
     def filled(net: Any, name: str) -> Any:
@@ -209,5 +266,8 @@ def load_trained(path: Path) -> Trained:
         kind = "mlp" if result["attacker"] == "MaskMLP" else "u-net"
         attacker = filled(mask_network(kind, task, "planes", 1, config.width), "attacker")
     judge = NetArthur(arthur, task, config.k, attacker)
-    shows = MerlinNet(config, task, judge, merlin)
+    posthoc = None
+    if ":" in config.prover:
+        posthoc = own_function(config.prover, "prover", task, config.k)
+    shows = MerlinNet(config, task, judge, merlin, posthoc)
     return Trained(config, task, judge, shows, result["history"], result["seconds"], path)
