@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 from extremal.interpret import load_task
 from extremal.interpret._task import in_blocks, in_pixels
 
+torch = pytest.importorskip("torch")  # the digits are among the data sets of training
+
 
 @given(
     st.integers(1, 3), st.integers(1, 3), st.integers(1, 3), st.integers(2, 3), st.integers(0, 9)
@@ -52,9 +54,6 @@ def test_a_block_is_shown_whole():
 def test_refused(how, text):
     with pytest.raises(ValueError, match=text):
         load_task(**how)
-
-
-torch = pytest.importorskip("torch")
 
 
 @pytest.mark.parametrize("name", ["mlp", "cnn"])
