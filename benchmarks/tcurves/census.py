@@ -106,7 +106,7 @@ def measure(name: str, options: Options) -> dict[str, Any]:
     rate = brute_force_rate(t, options.vectors if t.degree < 9 else options.vectors // 8)
     return {
         "seconds": seconds,
-        "side_by_side": side_by_side(name, repeats) if 2 in options.threads else [],
+        "side_by_side_seconds": side_by_side(name, repeats) if 2 in options.threads else [],
         "schemes": len(found),
         "states": found.states,
         "total": str(found.total),
@@ -141,7 +141,7 @@ def table(records: list[dict[str, Any]]) -> list[Table]:
     last = {r["configuration"]["name"]: r["samples"] for r in records}
     rows: list[list[Any]] = []
     for name, s in last.items():
-        one, two, apart = s["seconds"]["1"], s["seconds"].get("2"), s.get("side_by_side")
+        one, two, apart = s["seconds"]["1"], s["seconds"].get("2"), s.get("side_by_side_seconds")
         brute = int(s["total"]) / s["brute_rate"]
         rows.append([
             name, f"2^{int(s['total']).bit_length() - 1}", s["schemes"], s["states"],
