@@ -2,44 +2,31 @@
 
 Points are visited in an elimination order. After a set of points, sign vectors that lead to the
 same state have the same futures, so each state carries how many there are (two 64-bit limbs). The
-kernels are in `_census_kernels.py`; this file prepares their steps, grows their arrays and runs
-them on threads: states are split over shards by their hash, chunks of source states are expanded
-side by side, and shards are filled with a batch of them while the next batch is expanded. The
-result does not depend on the number of threads. Arrays of a layer that is done serve the layer
-after the next: fresh memory would cost page faults, which threads wait for in turn.
+kernels are in `_census_kernels.py`, their arrays in `_frontier_arrays.py`; this file prepares their
+steps and runs them on threads: states are split over shards by their hash, chunks of source states
+are expanded side by side, and shards are filled with a batch of them while the next batch is
+expanded. The result does not depend on the number of threads. Arrays of a layer that is done serve
+the layer after the next: fresh memory would cost page faults, which threads wait for in turn.
 """
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
-from functools import cache, partial
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from extremal.lab import require
-
 from ._errors import MemoryLimitError
+from ._frontier_arrays import NONE, SHARD_BITS, TOGETHER, Buffers, Multisets, Piece, Shard, kernels
 from ._gauge import Gauge, Gauges, replay
 from ._glued import glued
 from ._triangulation import Triangulation
 
 ALL, OVALS, EVEN = 0, 1, 2
 _CHUNK = 2048  # source states an expansion
-_TOGETHER = 16  # expansions in a batch
 _SHARDED = 6_000  # layers with more states are split into shards
-_SHARD_BITS = 3
-_NONE = np.empty(0, np.int64)
-
-
-@cache
-def _kernels() -> Any:
-    """The compiled loops; numba is loaded when a census is first taken."""
-    require("numba", "tcurves")
-    from . import _census_kernels
-
-    return _census_kernels
 
 
 @dataclass(frozen=True)
@@ -107,179 +94,13 @@ def steps_of(
             )
         )
         frontier = [p for _, p in kept]
-        most = _kernels().MAX_POINTS
+        most = kernels().MAX_POINTS
         if len(frontier) > most:
             raise MemoryLimitError(
                 f"the frontier has {len(frontier)} points at once, more than {most}; "
                 "a census with so many would never end. Choose a smaller degree."
             )
     return steps
-
-
-@dataclass
-class _Shard:
-    """The states of one shard of a layer."""
-
-    words: np.ndarray
-    starts: np.ndarray
-    hashes: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
-    first: np.ndarray
-    second: np.ndarray
-    memory: np.ndarray
-    table: np.ndarray
-    count: int = 0
-
-    @classmethod
-    def empty(cls, states: int, row: int, maxima: bool) -> "_Shard":
-        shard = cls(
-            np.empty(states * row, np.uint64),
-            np.empty(states + 1, np.int64),
-            np.empty(states, np.uint64),
-            np.empty(states, np.uint64),
-            np.empty(states, np.uint64),
-            np.empty(states, np.int64),
-            np.empty(states if maxima else 0, np.int64),
-            _NONE,
-            _NONE,
-        )
-        shard.clear(states)
-        return shard
-
-    def clear(self, states: int) -> None:
-        """Forget all states; expect so many."""
-        self.count = 0
-        self.starts[0] = 0
-        self.clear_table(16, states)
-
-    def clear_table(self, size: int, states: int) -> None:
-        """Empty the hash table; its size doubles until it is twice the states."""
-        while size < 2 * states:
-            size *= 2
-        if size > self.memory.size:
-            self.memory = np.empty(size, np.int64)
-        self.table = self.memory[:size]
-        self.table.fill(0)
-
-    def make_room(self, states: int, words: int) -> None:
-        """Grow so that so many more states and words fit."""
-        need = self.count + states
-        if need > self.hashes.size:
-            size = max(need, 2 * self.hashes.size)
-            self.starts = _grown(self.starts, size + 1, self.count + 1)
-            for name in ("hashes", "low", "high", "first"):
-                setattr(self, name, _grown(getattr(self, name), size, self.count))
-            if self.second.size:
-                self.second = _grown(self.second, size, self.count)
-        used = int(self.starts[self.count])
-        if used + words > self.words.size:
-            self.words = _grown(self.words, max(used + words, 2 * self.words.size), used)
-        if 2 * need > self.table.size:
-            self.clear_table(self.table.size, need)
-            _kernels().rebuild(self.table, self.hashes, self.count)
-
-    @property
-    def bytes(self) -> int:
-        return sum(
-            a.nbytes
-            for a in (self.words, self.starts, self.hashes, self.low, self.high, self.first,
-                      self.second, self.memory)
-        )  # fmt: skip
-
-
-_Piece = tuple[_Shard, int, int, int]  # a shard, from and to, the number of its first state
-
-
-def _grown(array: np.ndarray, size: int, keep: int) -> np.ndarray:
-    new = np.empty(size, array.dtype)
-    new[:keep] = array[:keep]
-    return new
-
-
-@dataclass
-class Multisets:
-    """The multisets of trees; number 0 is the empty one."""
-
-    sets: np.ndarray = field(default_factory=lambda: _first_sets())
-    members: np.ndarray = field(default_factory=lambda: np.empty(1 << 14, np.int32))
-    keys: np.ndarray = field(default_factory=lambda: np.zeros(1 << 15, np.uint64))
-    values: np.ndarray = field(default_factory=lambda: np.full(1 << 15, -1, np.int32))
-
-    def make_room(self, entries: int) -> None:
-        """Make sure that so many transitions can make multisets; each makes a few."""
-        used = int(np.count_nonzero(self.values >= 0))
-        if 2 * (used + 40 * entries) > self.keys.size:
-            keys, values = self.keys, self.values
-            size = keys.size
-            while 2 * (used + 40 * entries) > size:
-                size *= 2
-            self.keys, self.values = np.zeros(size, np.uint64), np.full(size, -1, np.int32)
-            _kernels().rehash(keys, values, self.keys, self.values)
-
-    def grow(self) -> None:
-        """Double the arrays of the multisets themselves, where they are nearly full."""
-        count = int(self.sets[0])
-        if count + 8 > self.sets.size:
-            self.sets = _grown(self.sets, 2 * self.sets.size, self.sets.size)
-        if int(self.sets[count + 1]) + 256 > self.members.size:
-            self.members = _grown(self.members, 2 * self.members.size, self.members.size)
-
-    def of(self, number: int) -> list[tuple[int, bool]]:
-        """Return the trees of a multiset: the number of each one's own multiset, and its flag."""
-        found = self.members[self.sets[number + 1] : self.sets[number + 2]].tolist()
-        return [(value >> 1, bool(value & 1)) for value in found]
-
-
-def _first_sets() -> np.ndarray:
-    sets = np.zeros(1 << 12, np.int64)
-    sets[0] = 1  # the empty multiset; sets[1] and sets[2] are its bounds
-    return sets
-
-
-class _Buffers:
-    """What expansions make side by side, a row of each array for one of them."""
-
-    def __init__(self, most: int) -> None:
-        shards = 1 << _SHARD_BITS
-        self.full = 0  # how many are in use
-        self.bounds = np.zeros((most, shards + 1), np.int64)
-        self.sizes = np.zeros((most, shards), np.int64)
-        self.counters = np.zeros((most, 5), np.int64)
-        self.words = np.empty((0, 0), np.uint64)
-        self.start = self.source = self.delta = self.later = self.order = self.words
-        self.hash = self.words
-
-    def make_room(self, count: int, rows: int, words: int) -> None:
-        """Have at least so many buffers of so many rows and words; what they hold is lost."""
-        have = self.hash.shape
-        if have[0] >= count and have[1] >= rows and self.words.shape[1] >= words:
-            return
-        count, rows = max(count, have[0]), max(rows, have[1])
-        self.words = np.empty((count, max(words, self.words.shape[1])), np.uint64)
-        self.start = np.zeros((count, rows + 1), np.int64)
-        self.hash = np.empty((count, rows), np.uint64)
-        self.source, self.delta, self.later, self.order = (
-            np.empty((count, rows), np.int64) for _ in range(4)
-        )
-
-    def grow(self) -> None:
-        """Double the words and rows of all; what they hold stays."""
-        old = dict(vars(self))
-        self.make_room(0, 2 * self.hash.shape[1], 2 * self.words.shape[1])
-        for name in ("words", "start", "hash", "source", "delta", "later", "order"):
-            getattr(self, name)[:, : old[name].shape[1]] = old[name]
-
-    def split(self, k: int, bits: int) -> None:
-        """Sort a buffer's rows by shard."""
-        _kernels().split(
-            self.hash[k], self.start[k], int(self.counters[k, 0]), bits,
-            self.order[k], self.bounds[k], self.sizes[k],
-        )  # fmt: skip
-
-    @property
-    def bytes(self) -> int:
-        return self.words.nbytes + 6 * self.hash.nbytes
 
 
 @dataclass
@@ -392,9 +213,9 @@ class _Sweep:
         self.second: list[np.ndarray] = []
         self.following: list[np.ndarray] = []
         self.kept_bytes = self.peak = self.transitions = 0
-        self.buffers = (_Buffers(_TOGETHER), _Buffers(_TOGETHER))
-        self.lates = _Buffers(1)
-        self.spare: list[_Shard] = []
+        self.buffers = (Buffers(TOGETHER), Buffers(TOGETHER))
+        self.lates = Buffers(1)
+        self.spare: list[Shard] = []
 
     def each(self, function: Callable[[int], None], count: int) -> None:
         """Call the function with 0 to count - 1, on all threads, each taking the next number."""
@@ -415,7 +236,7 @@ class _Sweep:
             helper.result()
 
     def run(self) -> Frontier:
-        start = _Shard.empty(1, 1, self.mode == EVEN)
+        start = Shard.empty(1, 1, self.mode == EVEN)
         start.words[0] = 0
         start.starts[1] = 1
         start.low[0] = 1
@@ -434,17 +255,17 @@ class _Sweep:
             states, self.transitions, self.peak,
         )  # fmt: skip
 
-    def visit(self, step: Step, layer: list[_Shard]) -> list[_Shard]:
+    def visit(self, step: Step, layer: list[Shard]) -> list[Shard]:
         """Give one point its sign in all states of a layer."""
         sources = sum(s.count for s in layer)
         low = _joined([s.low[: s.count] for s in layer])
         high = _joined([s.high[: s.count] for s in layer])
-        bits = _SHARD_BITS if sources > _SHARDED else 0
+        bits = SHARD_BITS if sources > _SHARDED else 0
         row = max(4, int(layer[0].starts[layer[0].count]) // max(1, layer[0].count) + 2)
         guess = max(min(2 * sources, _CHUNK), sources >> bits) + 16
         new = [self.shard(guess, row) for _ in range(1 << bits)]
-        following = np.full(2 * sources, -1, np.int64) if self.keep else _NONE
-        pieces: list[_Piece] = []
+        following = np.full(2 * sources, -1, np.int64) if self.keep else NONE
+        pieces: list[Piece] = []
         base = 0
         for shard in layer:
             pieces += [
@@ -452,7 +273,7 @@ class _Sweep:
                 for a in range(0, shard.count, _CHUNK)
             ]
             base += shard.count
-        together = _TOGETHER if bits else 1
+        together = TOGETHER if bits else 1
         batches = [pieces[a : a + together] for a in range(0, len(pieces), together)]
         rows = 2 * min(sources, _CHUNK) + 16
         for buffers in self.buffers[: len(batches)]:
@@ -480,16 +301,16 @@ class _Sweep:
             self.kept_bytes += self.following[-1].nbytes
         return new
 
-    def shard(self, states: int, row: int) -> _Shard:
+    def shard(self, states: int, row: int) -> Shard:
         """An empty shard, with the arrays of one that is done where there is one."""
         if not self.spare:
-            return _Shard.empty(states, row, self.mode == EVEN)
+            return Shard.empty(states, row, self.mode == EVEN)
         shard = self.spare.pop()
         shard.clear(states)
         return shard
 
     def expand(
-        self, step: Step, batch: list[_Piece], out: _Buffers, bits: int,
+        self, step: Step, batch: list[Piece], out: Buffers, bits: int,
         fill: Callable[[int], None], fills: int,
     ) -> None:  # fmt: skip
         """Expand every piece into a buffer of its own, and fill shards beside it."""
@@ -503,7 +324,7 @@ class _Sweep:
             self.each(partial(expand, todo), len(todo))
 
     def expand_one(
-        self, step: Step, batch: list[_Piece], out: _Buffers, bits: int,
+        self, step: Step, batch: list[Piece], out: Buffers, bits: int,
         fill: Callable[[int], None], todo: list[int], k: int,
     ) -> None:  # fmt: skip
         if k >= len(todo):
@@ -511,10 +332,10 @@ class _Sweep:
             return
         shard, a, b, base = batch[todo[k]]
         out.counters[todo[k]] = 0
-        self.call(step, shard, base, out, todo[k], _NONE, a, b, False)
+        self.call(step, shard, base, out, todo[k], NONE, a, b, False)
         out.split(todo[k], bits)
 
-    def late(self, step: Step, batch: list[_Piece], out: _Buffers, bits: int) -> None:
+    def late(self, step: Step, batch: list[Piece], out: Buffers, bits: int) -> None:
         """Expand alone, and in order, what needs new multisets, so that runs repeat."""
         into = self.lates
         into.full = int(out.counters[: out.full, 2].any())
@@ -538,11 +359,11 @@ class _Sweep:
         into.split(0, bits)
 
     def call(
-        self, step: Step, shard: _Shard, base: int, out: _Buffers, into: int, order: np.ndarray,
+        self, step: Step, shard: Shard, base: int, out: Buffers, into: int, order: np.ndarray,
         a: int, b: int, may_make: bool,
     ) -> None:  # fmt: skip
         m = self.multisets
-        _kernels().expand(
+        kernels().expand(
             self.mode, self.odd, step.step, step.edges, step.offset,
             step.gauge.anchors, step.gauge.copies, step.gauge.flips, step.gauge.kept,
             step.gauge.turns,
@@ -552,15 +373,15 @@ class _Sweep:
             out.later[into], out.counters[into],
         )  # fmt: skip
 
-    def refuse(self, out: _Buffers, buffers: list[int]) -> None:
+    def refuse(self, out: Buffers, buffers: list[int]) -> None:
         if (out.counters[buffers, 4] == 2).any():
             raise MemoryLimitError(
-                f"a state has more than {_kernels().MAX_REGIONS} regions on its frontier, far more "
+                f"a state has more than {kernels().MAX_REGIONS} regions on its frontier, far more "
                 "than any census that would end; choose a smaller degree or mode='ovals'."
             )
 
     def fill(
-        self, new: list[_Shard], done: _Buffers, low: np.ndarray, high: np.ndarray,
+        self, new: list[Shard], done: Buffers, low: np.ndarray, high: np.ndarray,
         following: np.ndarray, k: int,
     ) -> None:  # fmt: skip
         shard = new[k]
@@ -570,7 +391,7 @@ class _Sweep:
             rows = b.bounds[: b.full, k + 1] - b.bounds[: b.full, k]
             shard.make_room(int(rows.sum()), int(b.sizes[: b.full, k].sum()))
             shard.count = int(
-                _kernels().insert(
+                kernels().insert(
                     self.mode, k, b.full, b.order, b.bounds,
                     b.words, b.start, b.hash, b.source, b.delta,
                     low, high,
@@ -580,7 +401,7 @@ class _Sweep:
             )  # fmt: skip
 
     def watch(
-        self, old: list[_Shard], new: list[_Shard], low: np.ndarray, high: np.ndarray,
+        self, old: list[Shard], new: list[Shard], low: np.ndarray, high: np.ndarray,
         following: np.ndarray,
     ) -> None:  # fmt: skip
         now = sum(s.bytes for s in [*old, *new, *self.spare]) + low.nbytes + high.nbytes

@@ -50,7 +50,8 @@ from ._classification import known_schemes
 from ._draw import curve_sheet
 from ._errors import TCurveError
 from ._flips import Walker, random_triangulation
-from ._frontier import Multisets, sweep
+from ._frontier import sweep
+from ._frontier_arrays import Multisets
 from ._notation import Scheme, parse
 from ._order import elimination_order
 from ._regular import regular

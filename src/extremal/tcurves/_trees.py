@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from ._frontier import Multisets
+from ._frontier_arrays import Multisets
 from ._notation import Tree
 
 
