@@ -128,7 +128,7 @@ def measured(options: Options, data: training.Data, method: str, seed: int) -> d
         fit = training.fit(
             data=data, model="resnet20", epochs=options.epochs, seed=seed, threads=1,
             device=options.device, graph=options.device.startswith("cuda"),
-            precision=options.precision, channels_last=options.device.startswith("cuda"),
+            precision=options.precision, channels_last=True,
             **settings,
         )  # fmt: skip
     except training.TrainingError as error:
