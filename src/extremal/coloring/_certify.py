@@ -155,8 +155,11 @@ def parts_of(
     if isinstance(found, PolygonColouring):
         return [found.part(asked)]
     plain = found.as_json()
-    witness = {name: plain[name] for name in _WITNESS}
-    digest = sha256("|".join(str(witness[name]) for name in _WITNESS).encode()).hexdigest()
+    witness: dict[str, Any] = {name: plain[name] for name in _WITNESS}
+    named = [str(witness[name]) for name in _WITNESS]
+    named += [f"{name}={value}" for name, value in found.form().items()]
+    witness |= found.form()
+    digest = sha256("|".join(named).encode()).hexdigest()
     common = {
         "dim": found.dim,
         "colors": found.colors,

@@ -93,7 +93,8 @@ class Found:
         valid = self.status == "valid"
         free = f"{float(self.free_density):.4%}" if self.problem.free_color and valid else None
         rate = None
-        if not valid and not self.problem.configurations:
+        in_space = self.problem.dim == 3 and self.colouring.cell == "hexagon"
+        if not valid and not self.problem.configurations and not in_space:
             rate = pair_rate(self.colouring, self.problem)
         return Table(
             ["status", "cells", "conflicting pairs", "pair rate", "free", "rounds", "seconds"],
@@ -174,6 +175,12 @@ def find(
         exchangeable(asked)
     if settings.permuted and settings.device != "cpu" and settings.method == "spectral":
         raise ValueError("--permuted searches random starts on the CPU only; leave --device out.")
+    if settings.cell == "hexagon" and asked.configurations:
+        raise ValueError("configurations are searched on parallelograms; leave --cell out.")
+    if settings.cell == "hexagon" and settings.device != "cpu" and settings.method == "spectral":
+        raise ValueError(
+            "--cell hexagon searches random starts on the CPU only; leave --device out."
+        )
     if settings.device != "cpu":
         torch_on(settings.device)  # refused here, before a run folder is made
     search = _Search(asked, settings, budget, show)

@@ -93,6 +93,11 @@ def broken_patterns(colouring: Colouring, problem: Problem) -> int:
     Cost: one comparison a cell, tuple and pattern; tuples that agree modulo the grid count once.
     """
     total = 0
+    if problem.configurations and (colouring.cell, colouring.axes) != ("parallelogram", ()):
+        raise ColoringError(
+            "configurations are decided for parallelograms with plain coordinates; formalise the "
+            "colouring on such cells."
+        )
     for rule in problem.configurations:
         reduced = {
             tuple((d[0] % colouring.grid[0], d[1] % colouring.grid[1]) for d in t)

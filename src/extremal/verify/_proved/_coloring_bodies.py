@@ -5,15 +5,15 @@ space once. Points of the cells at x and x + D differ by vectors of D u + B, B t
 difference body of V:
 
   parallelogram  V = sum [0, 1) u_i           B = {sum s_i u_i : |s_i| < 1}
-  hexagon        V the points nearest to 0    B = 2 V = {z : r z < r r} for the vectors r that bound V
+  hexagon        V the points nearest to 0    B = 2 V = {z : r z < r r} for vectors r
 
 Half-open: a point on common boundaries belongs to the cell that it enters when it moves by
 (e, e^2, e^3) for every small e > 0. Of two opposite facets V then has one, so no difference lies on
 the boundary of B. Either B is {z : r_i z < s_i} for finitely many normals, with known vertices.
 
-The vectors r: a basis is turned into an obtuse superbase (v_0 + … + v_n = 0, v_i v_j <= 0) by
-Selling's steps; the sums of its parts bound V (Voronoi), and the 2 V's vertices are twice the
-centres of the spheres through 0, v_a, v_a + v_b, …
+The vectors r that bound V: a basis is turned into an obtuse superbase (v_0 + … + v_n = 0 and
+v_i v_j <= 0) by Selling's steps; the sums of its parts bound V (Voronoi), and the corners of 2 V
+are twice the centres of the spheres through 0, v_a, v_a + v_b, …
 
 Products of vectors are weighted, so that coordinate k may be in units of sqrt(axes[k]).
 """
@@ -143,8 +143,8 @@ def body(steps: tuple[Vector, ...], cell: str, axes: Vector) -> Body:
         denominator = 1
     else:
         base = _superbase(steps, axes)
-        normals = [_sum([base[i] for i in part])
-                   for size in range(1, n + 1) for part in combinations(range(n + 1), size)]  # fmt: skip
+        parts = (p for size in range(1, n + 1) for p in combinations(range(n + 1), size))
+        normals = [_sum([base[i] for i in part]) for part in parts]
         heights = [dot(r, r) for r in normals]
         denominator = 0
         corners: list[Vector] = []
@@ -175,7 +175,6 @@ def duals(steps: tuple[Vector, ...], axes: Vector) -> list[Vector]:
 
 def cramer(rows: list[list[int]], rhs: list[int]) -> tuple[int, list[int]]:
     """Return the determinant of a system and its solution times the determinant; 1 for none."""
-
     if not rows:
         return 1, []
     columns = range(len(rhs))
@@ -192,8 +191,7 @@ def _det(m: list[list[int]]) -> int:
     if len(m) == 2:
         return m[0][0] * m[1][1] - m[0][1] * m[1][0]
     return sum(
-        (-1) ** j * m[0][j] * _det([row[:j] + row[j + 1 :] for row in m[1:]])
-        for j in range(len(m))
+        (-1) ** j * m[0][j] * _det([row[:j] + row[j + 1 :] for row in m[1:]]) for j in range(len(m))
     )
 
 

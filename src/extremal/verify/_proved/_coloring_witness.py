@@ -1,11 +1,11 @@
 """What the checkers of periodic cell colourings share: reading the witness, shifting on the torus.
 
-A colouring of R^n repeats under the lattice of the rows v_1 … v_n and is constant on half-open cells
-at the points sum x_i u_i with u_i = v_i / N_i: parallelograms, or hexagons, that is, the points
-nearest to them (`_coloring_bodies` says which points of boundaries). Coordinate k may be in units of
-sqrt(axes[k]), so that lattices such as the regular hexagonal one are exact. All vectors are kept as
-integers: multiplied by one common denominator `scale`; squared norms by `unit`. The cells of one
-colour are the bits of one integer, the last axis running fastest.
+A colouring of R^n repeats under the lattice of the rows v_1 … v_n and is constant on half-open
+cells at the points sum x_i u_i with u_i = v_i / N_i: parallelograms, or hexagons, that is, the
+points nearest to them (`_coloring_bodies` says which points of boundaries). Coordinate k may be in
+units of sqrt(axes[k]), so that lattices such as the regular hexagonal one are exact. All vectors
+are kept as integers: multiplied by one common denominator `scale`; squared norms by `unit`. The
+cells of one colour are the bits of one integer, the last axis running fastest.
 """
 
 import math

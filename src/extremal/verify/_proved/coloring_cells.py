@@ -95,9 +95,7 @@ def _rules(claim: dict[str, Any]) -> dict[int, tuple[Span, ...]]:
     return {color: tuple(sorted(spans)) for color, spans in sorted(found.items())}
 
 
-def _offsets(
-    torus: Torus, difference: Body, spans: tuple[Span, ...], closed: bool
-) -> list[Vector]:
+def _offsets(torus: Torus, difference: Body, spans: tuple[Span, ...], closed: bool) -> list[Vector]:
     """Every D, one of D and -D, whose two cells contain points at a distance in the set."""
     found: set[Vector] = set()
     for low, high in spans:
