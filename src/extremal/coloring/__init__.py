@@ -11,9 +11,11 @@ from ._baselines import (
     independent_set,
     isbell,
     isbell_exact,
+    isbell_tiles,
     lattice_colourings,
     second_six_colouring,
     soifer,
+    soifer_exact,
     stripe_count,
     stripes,
 )
@@ -33,6 +35,7 @@ from ._export import export, lean_data
 from ._find import FindConfig, Found, find
 from ._network import Network, TrainConfig, train
 from ._offsets import forbidden
+from ._open_tiles import assign_boundary
 from ._periods import Period, lattices, periods
 from ._plot import PlotConfig, Plotted, plot
 from ._polygon_colouring import PolygonColouring
@@ -86,6 +89,7 @@ __all__ = [
     "Spectrum",
     "Tiles",
     "TrainConfig",
+    "assign_boundary",
     "batched_starts",
     "certify",
     "conflict_pairs",
@@ -109,6 +113,7 @@ __all__ = [
     "independent_set",
     "isbell",
     "isbell_exact",
+    "isbell_tiles",
     "lattice_colourings",
     "lattices",
     "lean_data",
@@ -135,6 +140,7 @@ __all__ = [
     "smooth",
     "soften",
     "soifer",
+    "soifer_exact",
     "spectral_starts",
     "spectrum",
     "stripe_count",

@@ -64,6 +64,41 @@ def isbell_exact(square: Any = "1/5") -> Colouring:
     return LatticeColouring(((1, 2), (0, 7)), math.sqrt(7) / 2).colouring(basis, (3 * s2, s2))
 
 
+def isbell_tiles(square: Any = "1/5") -> PolygonColouring:
+    """Return Isbell's seven hexagons as polygons, exactly.
+
+    Args:
+        square: Of the hexagons' side s; closed tiles avoid the open interval from 2 s to sqrt(7) s,
+            and with assigned boundaries also its ends.
+    """
+    s2 = rational(square)
+    half = Fraction(1, 2)
+    hexagon = ((Fraction(0), Fraction(-1)), (half, -half), (half, half), (Fraction(0), Fraction(1)),
+               (-half, half), (-half, -half))  # fmt: skip
+    # Colour i at i steps along x, in units of sqrt(3) s; three rows up the colour is the same.
+    tiles = tuple((i, tuple((x + i, y) for x, y in hexagon)) for i in range(7))
+    lattice = ((Fraction(7), Fraction(0)), (Fraction(-5, 2), Fraction(3, 2)))
+    return PolygonColouring(lattice, tiles, 7, axes=(3 * s2, s2))
+
+
+def soifer_exact() -> PolygonColouring:
+    """Return Soifer's six-colouring exactly: five colours meet distance 1, the sixth sqrt(1/5).
+
+    Octagons of diameter 1, their equals at 1, and squares of diameter and distance sqrt(1/5): there
+    is no slack anywhere, so only tiles with assigned boundaries can avoid these distances.
+    """
+    half = Fraction(1, 2)
+    around = ((1, 0), (3, 0), (4, 1), (4, 3), (3, 4), (1, 4), (0, 3), (0, 1))
+    corner = ((1, 0), (0, 1), (-1, 0), (0, -1))
+    tiles: list[tuple[int, Vertices]] = []
+    for i in range(5):
+        tiles.append((i, tuple((half * x + 2 * i, half * y) for x, y in around)))
+        tiles.append((5, tuple((half * x + 2 * i, half * y) for x, y in corner)))
+    lattice = ((Fraction(10), Fraction(0)), (Fraction(-4), Fraction(2)))
+    fifth = Fraction(1, 5)
+    return PolygonColouring(lattice, tuple(tiles), 6, axes=(fifth, fifth))
+
+
 def nearest_in_lattice(points: Float[np.ndarray, "m n"], basis: Float[np.ndarray, "n n"]) -> Any:
     """Return the integer coordinates of the lattice point nearest to each point."""
     base = np.floor(points @ np.linalg.inv(basis)).astype(np.int64)

@@ -12,6 +12,7 @@ from extremal.lab import Part, Table, command, resolve, write_certificate
 
 from ._colouring import Colouring
 from ._errors import ColoringError
+from ._open_tiles import assign_boundary
 from ._polygon_colouring import PolygonColouring
 from ._problem import Problem
 from ._screen import Conflict, conflict_pairs, fits, screen
@@ -24,8 +25,9 @@ _WITNESS = ("lattice", "denominator", "grid", "runs")
 class CertifyConfig:
     """What a certificate claims."""
 
-    semantics: Literal["half-open", "closed"] = "half-open"
-    """Whether cells count as half-open, or as closed sets (colours of boundaries are then free)."""
+    semantics: Literal["half-open", "closed", "assigned"] = "half-open"
+    """Whether cells count as half-open, or as closed sets (colours of boundaries are then free).
+    Polygons count as closed; "assigned": an owner is found for every side and corner of them."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,12 @@ def certify(
     """
     settings = resolve(CertifyConfig, config, options)
     found, asked = read(source), read_problem(problem, source)
+    if settings.semantics == "assigned":
+        if not isinstance(found, PolygonColouring):
+            raise ColoringError(
+                "boundaries of polygons are assigned; cells are half-open as it is."
+            )
+        found = assign_boundary(found, asked)
     answer = decide(found, asked, settings.semantics == "closed")
     if out is None or answer.status == "invalid":
         return answer

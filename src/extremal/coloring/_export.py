@@ -34,7 +34,8 @@ def export(
         return atomic_write(path, draw(colouring, problem, PlotConfig(), "svg")[0])
     if isinstance(colouring, PolygonColouring):
         if kind == ".csv":
-            rows = ["tile,color,x,y"]
+            rows = [f"# axes {','.join(map(str, colouring.axes))}"] if colouring.axes else []
+            rows += ["tile,color,x,y"]
             rows += [f"{t},{c},{x},{y}" for t, (c, v) in enumerate(colouring.tiles) for x, y in v]
             return atomic_write(path, "\n".join(rows) + "\n")
         raise ColoringError(

@@ -317,6 +317,11 @@ def _tiles(
             raise ColoringError(
                 "tiles whose rest is free do not fit together, so refine cannot move them."
             )
+        if found.axes or found.owners:
+            raise ColoringError(
+                "refine moves closed tiles with plain coordinates; these have other units or "
+                "assigned boundaries."
+            )
         return tiles_of(found), found
     if (found.cell, found.axes) != ("parallelogram", ()):
         raise ColoringError(
