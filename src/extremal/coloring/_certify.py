@@ -186,6 +186,7 @@ def parts_of(
                 "points": [[str(x) for x in q] for q in rule.points],
                 "patterns": [list(p) for p in rule.patterns(asked.colors)],
                 "motions": rule.motions,
+                **({"scales": [str(s) for s in rule.scales]} if rule.scales else {}),
             }
             for rule in asked.configurations
         ]

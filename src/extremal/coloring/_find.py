@@ -170,7 +170,9 @@ def find(
     if any(r.norm != 2.0 for r in asked.rules):
         raise ValueError("find is for the Euclidean norm; other norms can be trained only.")
     if asked.configurations and asked.dim != 2:
-        raise ColoringError("configurations are searched and certified in the plane only.")
+        raise ColoringError(
+            "configurations are searched in the plane only; certify decides those of space."
+        )
     if settings.permuted:
         exchangeable(asked)
     if settings.permuted and settings.device != "cpu" and settings.method == "spectral":
