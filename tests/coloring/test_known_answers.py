@@ -6,7 +6,7 @@ from fractions import Fraction as F
 import numpy as np
 import pytest
 
-from extremal import coloring
+from extremal import coloring, verify
 from extremal.coloring import Colouring, Problem, Rule
 from extremal.coloring._baselines import CROFT_WIDTH, stripe_bounds
 from extremal.coloring._colouring import Shape
@@ -325,3 +325,45 @@ def test_the_spectral_loss_agrees_with_the_cell_kernel_and_with_samples():
 def test_a_soft_colouring_keeps_ties_for_the_lowest_colour():
     soft = Soft(np.zeros((3, 4, 4)), np.eye(2) * 2)
     assert (soft.rounded(Problem.plane(3)).cells == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("width", "low", "high", "clean"),
+    [(".6", ".75", "1.25", True), (".6", ".68", "1.25", False), (".6", ".75", "1.4", False),
+     (".6", "1", "1", True), (".45", ".6", "1", True)],
+)  # fmt: skip
+def test_stripes_against_scaled_equilateral_triangles(width, low, high, clean):
+    """Clean if sqrt(3)/4 * high <= width <= sqrt(3)/2 * low."""
+    rule = Rule(points=((1, 0), ("1/2", "sqrt(3/4)")), scales=(low, high))
+    problem = Problem(2, 3, (rule,))
+    verdict = coloring.certify(coloring.stripes(3, width), problem)
+    assert (verdict.status == "valid") == clean
+    assert Problem.from_json(problem.as_json()) == problem
+
+
+TETRAHEDRON = ((1, 0, 0), ("1/2", "sqrt(3/4)", 0), ("1/2", "sqrt(1/12)", "sqrt(2/3)"))
+
+
+@pytest.mark.parametrize(
+    ("width", "clean"),
+    [pytest.param("3/5", True, marks=pytest.mark.slow), ("18/25", False), ("7/20", False)],
+)
+def test_three_slabs_against_the_regular_tetrahedron(width, clean, tmp_path):
+    """Clean if 1/2 <= width <= sqrt(1/2), the distance of opposite edges."""
+    w = F(width)
+    found = Colouring(((3 * w, 0, 0), (0, 1, 0), (0, 0, 1)), np.arange(3)[:, None, None], 3)
+    problem = Problem(3, 3, (Rule(points=TETRAHEDRON, motions="direct"),))
+    verdict = coloring.certify(found, problem, out=tmp_path / "c.json")
+    assert (verdict.status == "valid") == clean
+    if clean:
+        assert verify.file(tmp_path / "c.json").accepted
+
+
+def test_what_rules_about_scales_refuse():
+    for scales in ((1,), (2, 1), (0, 1), (-1, 1)):
+        with pytest.raises(ValueError, match="scales is"):
+            Rule(points=((1, 0),), scales=scales)
+    with pytest.raises(ValueError, match="give an interval"):
+        Rule(distance=1, scales=(1, 2))
+    with pytest.raises(coloring.ColoringError, match="parallelograms"):
+        coloring.certify(coloring.isbell(7, "hexagon"), Problem.triangle(7, 1, 1))

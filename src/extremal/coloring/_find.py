@@ -433,8 +433,9 @@ def describe(problem: Problem) -> str:
         lines.append(f"Colours {', '.join(map(str, colors))} avoid distance {where}.")
     for rule in problem.configurations:
         points = ", ".join("(" + ", ".join(map(str, q)) + ")" for q in rule.points)
+        scaled = f", scaled by {rule.scales[0]} to {rule.scales[1]}," if rule.scales else ""
         lines.append(
-            f"No {rule.motions} copy of 0, {points} has one of "
+            f"No {rule.motions} copy of 0, {points}{scaled} has one of "
             f"{len(rule.patterns(problem.colors))} forbidden patterns of colours."
         )
     return " ".join(lines)

@@ -53,6 +53,8 @@ Offset = tuple[int, ...]
 def check(claim: dict[str, Any], witness: dict[str, Any], folder: Path) -> list[str]:
     """Return what is proved, or raise `Rejected` with the position that could not be excluded."""
     torus = read_torus(claim, witness)
+    if torus.cell != "parallelogram" or any(w != 1 for w in torus.axes):
+        raise Rejected("configurations are checked on parallelograms with plain coordinates.")
     density = check_density(claim, torus)
     rules = fields.items(claim, "rules")
     if not rules:
