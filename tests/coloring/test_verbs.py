@@ -374,7 +374,7 @@ def test_hexagonal_cells_from_start_to_picture(tmp_path):
     assert mended.colouring.cell == "hexagon"
     again = coloring.formalise(mended.colouring, Problem.plane(7), grid=24)
     assert again.colouring.cell == "parallelogram"
-    svg = coloring.plot(out, periods=2, out=tmp_path / "h.svg").data.decode()
+    svg = coloring.plot(out, periods=2.0, out=tmp_path / "h.svg").data.decode()
     assert svg.count("<path") > 400  # hexagons, not an image
     read = coloring.Colouring.from_json(json.loads((out / "colouring.json").read_text()))
     assert read.shape == found.colouring.shape

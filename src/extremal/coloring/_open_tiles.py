@@ -184,11 +184,13 @@ def _owners(colouring: PolygonColouring) -> list[list[Feature]]:
 
 
 def _written(colouring: PolygonColouring, owned: set[Feature]) -> tuple[tuple[str, str], ...]:
+    def text(tile: int, what: str, count: int) -> str:
+        return "".join(str(int((tile, what, i) in owned)) for i in range(count))
+
     return tuple(
-        tuple("".join(str(int((k, what, i) in owned)) for i in range(len(v)))
-              for what in ("side", "corner"))
+        (text(k, "side", len(v)), text(k, "corner", len(v)))
         for k, (_, v) in enumerate(colouring.tiles)
-    )  # type: ignore[return-value] # fmt: skip
+    )
 
 
 def _read(colouring: PolygonColouring) -> set[Feature]:
