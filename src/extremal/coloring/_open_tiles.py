@@ -152,8 +152,8 @@ def _contacts(
                 t = _dot(_minus(u, v), step, axes)
                 if 0 < t < length:
                     d = axes[0] * axes[1] * _cross(step, _minus(u, v)) ** 2 / length
-                    pair = ("corner", a), ("side", b)
-                    yield (d, *(pair[::-1] if turned else pair))
+                    corner, side = ("corner", a), ("side", b)
+                    yield (d, side, corner) if turned else (d, corner, side)
     for a, (u, x) in enumerate(_edges(p)):
         step = _minus(x, u)
         length = _dot(step, step, axes)
@@ -171,7 +171,7 @@ def _owners(colouring: PolygonColouring) -> list[list[Feature]]:
     for k, (_, polygon) in enumerate(colouring.tiles):
         for i, (a, b) in enumerate(_edges(polygon)):
             groups.setdefault(("corner", _modulo(colouring, a)), []).append((k, "corner", i))
-            first, last = (a, b) if _minus(b, a) > (0, 0) else (b, a)
+            first, last = (a, b) if _minus(b, a) > (Fraction(0), Fraction(0)) else (b, a)
             key = ("side", _modulo(colouring, first), _minus(last, first))
             groups.setdefault(key, []).append((k, "side", i))
     for key, group in groups.items():
