@@ -10,6 +10,7 @@ from extremal import coloring, verify
 from extremal.coloring import Colouring, Problem, Rule
 from extremal.coloring._baselines import CROFT_WIDTH, stripe_bounds
 from extremal.coloring._colouring import Shape
+from extremal.coloring._hexagons import nearest_cells
 from extremal.coloring._offsets import forbidden
 from extremal.coloring._polygon_colouring import distances
 from extremal.coloring._rates import weights
@@ -262,7 +263,7 @@ def test_the_period_of_a_turned_isbell_colouring():
     axis = (np.arange(200) + 0.5) / 200 * 6 - 3
     points = np.stack(np.meshgrid(axis, axis, indexing="ij"), -1).reshape(-1, 2)
     c, s = math.cos(turn), math.sin(turn)
-    nearest = coloring._baselines.nearest_in_lattice(points @ np.array([[c, -s], [s, c]]), basis)
+    nearest = nearest_cells(points @ np.array([[c, -s], [s, c]]), basis)
     color = (nearest[:, 0] + 3 * nearest[:, 1]) % 7
     grid = np.eye(7)[color].reshape(200, 200, 7)
     found = coloring.lattices(coloring.periods(grid, 6 / 200))[0]

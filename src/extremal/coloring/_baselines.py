@@ -15,6 +15,7 @@ from extremal.lab import rational
 from ._colouring import Cell, Colouring
 from ._cp_sat import largest
 from ._errors import ColoringError
+from ._hexagons import nearest_cells
 from ._offsets import forbidden, half, reduced
 from ._polygon_colouring import PolygonColouring, Vertices
 from ._problem import Problem
@@ -42,7 +43,7 @@ def isbell(n: int = 18, cell: Cell = "parallelogram") -> Colouring:
     index = np.stack(np.meshgrid(np.arange(n), np.arange(n), indexing="ij"), -1)
     middle = 0.5 if cell == "parallelogram" else 0.0
     centres = ((index + middle) / n) @ basis
-    nearest = nearest_in_lattice(centres.reshape(-1, 2), hexagons)
+    nearest = nearest_cells(centres.reshape(-1, 2), hexagons)
     cells = ((nearest[:, 0] + 3 * nearest[:, 1]) % 7).reshape(n, n)
     return Colouring(lattice, cells, 7, cell=cell)
 
@@ -97,19 +98,6 @@ def soifer_exact() -> PolygonColouring:
     lattice = ((Fraction(10), Fraction(0)), (Fraction(-4), Fraction(2)))
     fifth = Fraction(1, 5)
     return PolygonColouring(lattice, tuple(tiles), 6, axes=(fifth, fifth))
-
-
-def nearest_in_lattice(points: Float[np.ndarray, "m n"], basis: Float[np.ndarray, "n n"]) -> Any:
-    """Return the integer coordinates of the lattice point nearest to each point."""
-    base = np.floor(points @ np.linalg.inv(basis)).astype(np.int64)
-    best = np.full(len(points), np.inf)
-    found = base.copy()
-    for step in itertools.product((-1, 0, 1, 2), repeat=len(basis)):
-        trial = base + np.array(step)
-        square = ((points - trial @ basis) ** 2).sum(1)
-        closer = square < best
-        found[closer], best = trial[closer], np.minimum(best, square)
-    return found
 
 
 def hexagon_gap(i: int, j: int, classes: int = 7) -> float:
