@@ -12,7 +12,6 @@ or by parallel sides that lie opposite to each other. It is reached if both of a
 Products are weighted: coordinate k may be in units of sqrt(axes[k]).
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -64,42 +63,50 @@ def owned(value: object, count: int, what: str) -> tuple[bool, ...]:
 
 def distances(p: Tile, q: Tile, same: bool, axes: Point) -> Range:
     """Return the range of two tiles that do not overlap, or of one and itself."""
+    x, y = axes
     largest, reaches = 0, False
-    for u, own in zip(p.polygon, p.corners, strict=True):
-        for v, other in zip(q.polygon, q.corners, strict=True):
-            d = square(u, v, axes)
-            if d > largest:
-                largest, reaches = d, own and other
-            elif d == largest:
-                reaches = reaches or (own and other)
+    for (u0, u1), own in zip(p.polygon, p.corners, strict=True):
+        for (v0, v1), other in zip(q.polygon, q.corners, strict=True):
+            d = x * (u0 - v0) * (u0 - v0) + y * (u1 - v1) * (u1 - v1)
+            if d >= largest:
+                reaches = (own and other) or (reaches and d == largest)
+                largest = d
     if same:
         return Range(0, True, largest, reaches)
-    least: Fraction | int | None = None
-    near = False
-    for one, two in ((p, q), (q, p)):
-        for d, both in _corner_to_sides(one, two, axes):
-            if least is None or d < least:
-                least, near = d, both
-            elif d == least:
-                near = near or both
-    assert least is not None  # polygons have corners
+    first, second = _nearest(p, q, axes), _nearest(q, p, axes)
+    least = min(first[0], second[0])
+    near = any(reached for d, reached in (first, second) if d == least)
     return Range(least, near or _opposite(p, q, least, axes), largest, reaches)
 
 
-def _corner_to_sides(one: Tile, two: Tile, axes: Point) -> Iterator[tuple[Fraction | int, bool]]:
+def _nearest(one: Tile, two: Tile, axes: Point) -> tuple[Fraction, bool]:
+    """The least squared distance from a corner of one to a side of two, and whether it is reached.
+
+    Kept as top / bottom, and compared in integers: a fraction a pair would take twice the time.
+    """
+    x, y = axes
     n = len(two.polygon)
-    for i, (a, b) in enumerate(sides(two.polygon)):
-        step = _minus(b, a)
-        length = dot(step, step, axes)
-        for v, own in zip(one.polygon, one.corners, strict=True):
-            t = dot(_minus(v, a), step, axes)
+    top, bottom, near = -1, 1, False
+    for i, ((a0, a1), (b0, b1)) in enumerate(sides(two.polygon)):
+        s0, s1 = b0 - a0, b1 - a1
+        length = x * s0 * s0 + y * s1 * s1
+        for (v0, v1), own in zip(one.polygon, one.corners, strict=True):
+            d0, d1 = v0 - a0, v1 - a1
+            t = x * d0 * s0 + y * d1 * s1
             if t <= 0:
-                yield square(v, a, axes), own and two.corners[i]
+                d, over, other = x * d0 * d0 + y * d1 * d1, 1, two.corners[i]
             elif t >= length:
-                yield square(v, b, axes), own and two.corners[(i + 1) % n]
+                e0, e1 = v0 - b0, v1 - b1
+                d, over, other = x * e0 * e0 + y * e1 * e1, 1, two.corners[(i + 1) % n]
             else:
-                height = axes[0] * axes[1] * turn(a, b, v) ** 2
-                yield Fraction(height, length), own and two.sides[i]
+                height = s0 * d1 - s1 * d0
+                d, over, other = x * y * height * height, length, two.sides[i]
+            change = d * bottom - top * over
+            if top < 0 or change < 0:
+                top, bottom, near = d, over, own and other
+            elif change == 0:
+                near = near or (own and other)
+    return Fraction(top, bottom), near
 
 
 def _opposite(p: Tile, q: Tile, least: Fraction | int, axes: Point) -> bool:
