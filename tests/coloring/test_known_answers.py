@@ -6,9 +6,11 @@ from fractions import Fraction as F
 import numpy as np
 import pytest
 
-from extremal import coloring
+from extremal import coloring, verify
 from extremal.coloring import Colouring, Problem, Rule
 from extremal.coloring._baselines import CROFT_WIDTH, stripe_bounds
+from extremal.coloring._colouring import Shape
+from extremal.coloring._hexagons import nearest_cells
 from extremal.coloring._offsets import forbidden
 from extremal.coloring._polygon_colouring import distances
 from extremal.coloring._rates import weights
@@ -47,7 +49,7 @@ def test_a_cell_whose_diagonal_is_exactly_1():
 @pytest.mark.parametrize("dim", [2, 3])
 def test_weights_of_offsets_live_on_the_forbidden_ones_and_sum_to_1(dim):
     steps = square(3, dim)
-    offsets, mass = weights(np.array(steps, float), 1.0, steps)
+    offsets, mass = weights(Shape(steps), 1.0)
     assert mass.sum() == pytest.approx(1, abs=1e-12)
     positive = {tuple(d) for d in offsets[mass > 1e-12].tolist()}
     assert positive <= {tuple(d) for d in forbidden(steps, ONE).tolist()}
@@ -77,6 +79,68 @@ def test_isbell_on_cells(n, bad):
     found, problem = coloring.isbell(n), Problem.plane(7)
     assert int((free_of(found, problem) > 0).sum()) == bad
     assert (coloring.screen(found, problem) is None) == (bad == 0)
+
+
+@pytest.mark.parametrize(("n", "bad"), [(5, 8), (6, 16), (7, 0), (8, 8), (9, 4), (10, 0), (11, 2),
+                                        *((n, 0) for n in range(12, 26))])  # fmt: skip
+def test_isbell_on_hexagonal_cells_needs_fewer(n, bad):
+    """49 hexagons suffice, where 225 parallelograms are needed (N = 15, then from 17 on)."""
+    found, problem = coloring.isbell(n, "hexagon"), Problem.plane(7)
+    assert int((free_of(found, problem) > 0).sum()) == bad
+    assert (coloring.screen(found, problem) is None) == (bad == 0)
+
+
+@pytest.mark.parametrize(
+    ("steps", "cell", "thickness"),
+    [
+        (((1, 0), (0, 1)), "parallelogram", 2.546),
+        (((1, 0), ("1/2", "sqrt(3)/2")), "parallelogram", 2.736),
+        (((1, 0), ("1/2", "sqrt(3)/2")), "hexagon", 2.370),
+    ],
+    ids=["squares", "rhombi", "hexagons"],
+)
+def test_mean_thickness_of_the_annulus_of_offsets(steps, cell, thickness):
+    """Of unit-area cells: offsets at distance R from cells of side h are 2 pi R thickness / h."""
+    axes = (F(1), F(3)) if "sqrt(3)/2" in steps[1] else ()
+    rows = tuple(tuple(F(1, 2) if x == "sqrt(3)/2" else F(x) for x in row) for row in steps)
+    shape = Shape(rows, cell, axes)
+    side = abs(np.linalg.det(shape.floats)) ** 0.5
+    # Many distances: the count of one of them is a lattice point problem of its own. The areas that
+    # count differ from 2 pi R times the thickness by at most that of 2 V: 4 / (2 pi R).
+    counts = [
+        len(forbidden(shape, ((r + F(37, 101),) * 2,))) / (2 * math.pi * r**0.5 / side)
+        for r in range(900, 3600, 45)
+    ]
+    assert np.mean(counts) == pytest.approx(thickness, abs=0.04)
+
+
+def test_isbells_hexagons_at_their_extreme_distances():
+    problem = Problem.plane(7)
+    for square in ("1/4", "1/5", "1/7"):
+        found = coloring.isbell_exact(square)
+        assert coloring.screen(found, problem) is None
+        closed = coloring.screen(found, problem, closed=True)
+        assert (closed is None) == (square == "1/5")
+    assert coloring.spectrum(found, 3).squared[0] == (F(4, 7), F(1))
+    for square in ("2499/10000", "1/4"):
+        wide = Problem.type(*[("sqrt(249999/250000)", 1)] * 7)
+        assert (coloring.screen(coloring.isbell_exact(square), wide) is None) == (square != "1/4")
+
+
+def test_coulson_certified_with_one_cell_a_colour():
+    found, problem = coloring.coulson_exact(), Problem.plane(15, dim=3)
+    assert coloring.screen(found, problem) is None
+    assert coloring.screen(found, problem, closed=True) is not None
+
+
+def test_a_sublattice_of_any_normal_form_colours_its_lattice():
+    """(0, 2) has index 4 and is not cyclic: four squares of side 1, two cells apart."""
+    found = coloring.LatticeColouring(((2, 0), (0, 2)), 1.0).colouring(((1, 0), (0, 1)))
+    assert sorted(np.bincount(found.cells.ravel())) == [4, 4, 4, 4]
+    same = coloring.Colouring(((2, 0), (0, 2)), np.array([[0, 1], [2, 3]]), 4)
+    for low in ("1", "7/5", "3/2", "2"):
+        problem = Problem.type(*[low] * 4)
+        assert (coloring.screen(found, problem) is None) == (coloring.screen(same, problem) is None)
 
 
 def test_isbell_hexagons():
@@ -199,7 +263,7 @@ def test_the_period_of_a_turned_isbell_colouring():
     axis = (np.arange(200) + 0.5) / 200 * 6 - 3
     points = np.stack(np.meshgrid(axis, axis, indexing="ij"), -1).reshape(-1, 2)
     c, s = math.cos(turn), math.sin(turn)
-    nearest = coloring._baselines.nearest_in_lattice(points @ np.array([[c, -s], [s, c]]), basis)
+    nearest = nearest_cells(points @ np.array([[c, -s], [s, c]]), basis)
     color = (nearest[:, 0] + 3 * nearest[:, 1]) % 7
     grid = np.eye(7)[color].reshape(200, 200, 7)
     found = coloring.lattices(coloring.periods(grid, 6 / 200))[0]
@@ -262,3 +326,45 @@ def test_the_spectral_loss_agrees_with_the_cell_kernel_and_with_samples():
 def test_a_soft_colouring_keeps_ties_for_the_lowest_colour():
     soft = Soft(np.zeros((3, 4, 4)), np.eye(2) * 2)
     assert (soft.rounded(Problem.plane(3)).cells == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("width", "low", "high", "clean"),
+    [(".6", ".75", "1.25", True), (".6", ".68", "1.25", False), (".6", ".75", "1.4", False),
+     (".6", "1", "1", True), (".45", ".6", "1", True)],
+)  # fmt: skip
+def test_stripes_against_scaled_equilateral_triangles(width, low, high, clean):
+    """Clean if sqrt(3)/4 * high <= width <= sqrt(3)/2 * low."""
+    rule = Rule(points=((1, 0), ("1/2", "sqrt(3/4)")), scales=(low, high))
+    problem = Problem(2, 3, (rule,))
+    verdict = coloring.certify(coloring.stripes(3, width), problem)
+    assert (verdict.status == "valid") == clean
+    assert Problem.from_json(problem.as_json()) == problem
+
+
+TETRAHEDRON = ((1, 0, 0), ("1/2", "sqrt(3/4)", 0), ("1/2", "sqrt(1/12)", "sqrt(2/3)"))
+
+
+@pytest.mark.parametrize(
+    ("width", "clean"),
+    [pytest.param("3/5", True, marks=pytest.mark.slow), ("18/25", False), ("7/20", False)],
+)
+def test_three_slabs_against_the_regular_tetrahedron(width, clean, tmp_path):
+    """Clean if 1/2 <= width <= sqrt(1/2), the distance of opposite edges."""
+    w = F(width)
+    found = Colouring(((3 * w, 0, 0), (0, 1, 0), (0, 0, 1)), np.arange(3)[:, None, None], 3)
+    problem = Problem(3, 3, (Rule(points=TETRAHEDRON, motions="direct"),))
+    verdict = coloring.certify(found, problem, out=tmp_path / "c.json")
+    assert (verdict.status == "valid") == clean
+    if clean:
+        assert verify.file(tmp_path / "c.json").accepted
+
+
+def test_what_rules_about_scales_refuse():
+    for scales in ((1,), (2, 1), (0, 1), (-1, 1)):
+        with pytest.raises(ValueError, match="scales is"):
+            Rule(points=((1, 0),), scales=scales)
+    with pytest.raises(ValueError, match="give an interval"):
+        Rule(distance=1, scales=(1, 2))
+    with pytest.raises(coloring.ColoringError, match="parallelograms"):
+        coloring.certify(coloring.isbell(7, "hexagon"), Problem.triangle(7, 1, 1))

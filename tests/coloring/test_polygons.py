@@ -1,6 +1,8 @@
 """Polygons: triangles keep tiles simple, halves fit together, smooth cells keep the rules."""
 
 import math
+from dataclasses import replace
+from fractions import Fraction as F
 
 import numpy as np
 import pytest
@@ -152,3 +154,55 @@ def test_patches_join_across_the_border_of_the_period():
     assert label.tolist() == [[0, 1, 0], [1, 1, 1], [0, 1, 0]]
     whole = Colouring([["3", "0"], ["0", "3"]], cells, 2)
     assert whole.grid == (3, 3)
+
+
+def test_boundaries_are_assigned_where_there_is_no_slack(tmp_path):
+    pytest.importorskip("ortools")
+    wide = Problem.type(*[(1, "sqrt(7/4)")] * 7)
+    tiles = coloring.isbell_tiles("1/4")
+    assert coloring.certify(tiles, wide).status == "invalid"  # closed tiles reach both ends
+    path = tmp_path / "isbell.json"
+    assert coloring.certify(tiles, wide, semantics="assigned", out=path).status == "valid"
+    assert verify.file(path).accepted
+    again = coloring.certify(path, wide)  # the owners are read back
+    assert again.status == "valid"
+    six = Problem.type(1, 1, 1, 1, 1, "sqrt(1/5)")
+    path = tmp_path / "soifer.json"
+    soifer = coloring.soifer_exact()
+    assert coloring.certify(soifer, six).status == "invalid"
+    assert coloring.certify(soifer, six, semantics="assigned", out=path).status == "valid"
+    assert verify.file(path).accepted
+
+
+def test_boundaries_that_cannot_be_assigned_are_refused():
+    pytest.importorskip("ortools")
+    with pytest.raises(coloring.ColoringError, match="by their interiors"):
+        coloring.assign_boundary(coloring.isbell_tiles("26/100"), Problem.plane(7))
+    half = F(1, 2)
+    cube = ((F(0), F(0)), (half, F(0)), (half, half), (F(0), half))
+    squares = tuple(
+        (2 * i + j, tuple((x + i * half, y + j * half) for x, y in cube))
+        for i in range(2) for j in range(2)
+    )  # fmt: skip
+    period = ((F(1), F(0)), (F(0), F(1)))
+    four = coloring.PolygonColouring(period, squares, 4)
+    # Squares with the diagonal sqrt(1/2) and the gap 1/2, so 3/5 is met inside of them.
+    with pytest.raises(coloring.ColoringError, match="interiors"):
+        coloring.assign_boundary(four, Problem.type(*["3/5"] * 4))
+    with pytest.raises(coloring.ColoringError, match="half-open as it is"):
+        coloring.certify(coloring.isbell(18), Problem.plane(7), semantics="assigned")
+
+
+def test_an_assignment_with_two_owners_or_a_wrong_one_is_a_problem():
+    pytest.importorskip("ortools")
+    wide = Problem.type(*[(1, "sqrt(7/4)")] * 7)
+    good = coloring.assign_boundary(coloring.isbell_tiles("1/4"), wide)
+    assert good.problems(wide) == []
+    sides, corners = good.owners[0]
+    turned = "".join("10"[int(x)] for x in corners)
+    wrong = replace(good, owners=((sides, turned), *good.owners[1:]))
+    assert any("owners, not one" in text for text in wrong.problems(wide))
+    everything = replace(good, owners=(("1" * 6, "1" * 6),) * 7)
+    assert any("hold points at a forbidden" in text for text in everything.problems(wide))
+    plain = coloring.PolygonColouring.from_json(good.as_json())
+    assert (plain.owners, plain.axes) == (good.owners, good.axes)

@@ -124,6 +124,58 @@ def test_float_and_exact_norms_agree(d0, d1, a, b, c, d):
     assert floats[1][0] == pytest.approx(float(high), rel=1e-9)
 
 
+@settings(max_examples=30, deadline=None)
+@given(st.integers(-9, 9), st.integers(-9, 9), st.integers(1, 9), small, small, st.integers(1, 9))
+def test_hexagons_float_exact_and_checker_agree(d0, d1, a, b, c, d):
+    from extremal.coloring._colouring import Shape
+    from extremal.coloring._offsets import exact_shape_norms, shape_norms
+    from extremal.verify._proved._coloring_bodies import body
+
+    rows = ((a, b), (c, d))
+    if a * d == b * c:
+        return
+    shape = Shape(tuple(tuple(F(x, 5) for x in row) for row in rows), "hexagon", (F(2), F(1)))
+    low, high = exact_shape_norms(shape, (d0, d1))
+    floats = shape_norms(shape, np.array([[d0, d1]]))
+    assert floats[0][0] == pytest.approx(float(low), abs=1e-9)
+    assert floats[1][0] == pytest.approx(float(high), rel=1e-9)
+    there = body(rows, "hexagon", (2, 1))
+    centre = (d0 * a + d1 * c, d0 * b + d1 * d)
+    assert (there.near(centre) / 25, there.far(centre) / 25) == (low, high)
+
+
+@settings(max_examples=25, deadline=None)
+@given(colourings(), small, small)
+def test_verdicts_about_hexagons_do_not_depend_on_the_basis(plain, a, b):
+    lattice, cells, colors = plain
+    n = min(cells.shape)
+    found = Colouring(lattice, cells[:n, :n], colors, cell="hexagon")
+    problem = PROBLEMS[colors]
+    answer = valid(found, problem)
+    moved = found.with_cells(np.roll(found.cells, (a, b), (0, 1)))
+    assert valid(moved, problem) == answer
+    # v_2 + v_1 instead of v_2: cell (i, j) of the old basis is (i - j, j) of the new one
+    i, j = np.meshgrid(np.arange(n), np.arange(n), indexing="ij")
+    (p, q), (r, s) = found.lattice
+    sheared = Colouring(((p, q), (r + p, s + q)), found.cells[(i + j) % n, j], colors,
+                        cell="hexagon")  # fmt: skip
+    assert valid(sheared, problem) == answer
+    pairs = coloring.conflict_pairs(found, problem)
+    assert (pairs == 0) == answer
+    rate = coloring.pair_rate(found, problem)
+    assert rate < 1e-6 or pairs > 0
+    if answer:
+        assert coloring.sampled_conflicts(found, problem, 50_000) == 0
+
+
+def test_the_pair_rate_of_hexagons_agrees_with_samples():
+    found, problem = coloring.isbell(6, "hexagon"), Problem.plane(7)
+    exact = coloring.pair_rate(found, problem)
+    share = coloring.sampled_conflicts(found, problem, 400_000) / 400_000
+    assert exact > 1e-4
+    assert share == pytest.approx(exact, abs=4 * (exact / 400_000) ** 0.5)
+
+
 def test_offsets_do_not_depend_on_the_basis_of_the_cells_lattice():
     steps = ((F(1, 7), F(0)), (F(1, 20), F(1, 6)))
     ones = ((F(1), F(1)),)

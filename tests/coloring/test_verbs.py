@@ -359,3 +359,36 @@ def test_a_certificate_is_read_as_the_colouring_that_it_holds(tmp_path):
     path.write_text(json.dumps({"parts": [{"kind": "lab/measured"}]}))
     with pytest.raises(ColoringError, match="something else"):
         coloring.certify(path, Problem.plane(7))
+
+
+def test_hexagonal_cells_from_start_to_picture(tmp_path):
+    out = tmp_path / "hexagons"
+    found = coloring.find(Problem.plane(7), budget="120s", grid=20, cell="hexagon", out=out)
+    assert (found.status, found.colouring.cell) == ("valid", "hexagon")
+    assert verify.file(out).accepted
+    broken = found.colouring.with_cells(np.roll(found.colouring.cells, 3, 1))
+    cells = broken.cells.copy()
+    cells[3:5, 3:5] = (cells[3:5, 3:5] + 1) % 7
+    mended = coloring.repair(broken.with_cells(cells), Problem.plane(7), iterations=50_000)
+    assert mended.verdict.status == "valid"
+    assert mended.colouring.cell == "hexagon"
+    again = coloring.formalise(mended.colouring, Problem.plane(7), grid=24)
+    assert again.colouring.cell == "parallelogram"
+    svg = coloring.plot(out, periods=2.0, out=tmp_path / "h.svg").data.decode()
+    assert svg.count("<path") > 400  # hexagons, not an image
+    read = coloring.Colouring.from_json(json.loads((out / "colouring.json").read_text()))
+    assert read.shape == found.colouring.shape
+    with pytest.raises(ColoringError, match="formalise the colouring on such"):
+        coloring.refine(found.colouring, Problem.plane(7))
+
+
+def test_hexagons_of_a_free_colour_go_finer():
+    problem = Problem.plane(6, free_color=True)
+    start = coloring.isbell(10, "hexagon")
+    cells = np.where(start.cells == 6, 6, start.cells)
+    free = coloring.Colouring(start.lattice, cells, 6, True, "hexagon")
+    before = coloring.fill(free, problem, 1000)
+    after = coloring.go_finer(before, problem, 2, iterations=1000, relax_steps=20).colouring
+    assert after.cell == "hexagon"
+    assert coloring.screen(after, problem) is None
+    assert after.free_density <= before.free_density

@@ -179,3 +179,114 @@ def test_agrees_with_the_compiled_screen_on_random_tori(trials, space):
         assert answer == verdict
         accepted += answer
     assert 0 < accepted < trials
+
+
+def seven_hexagons():
+    """Isbell's, one hexagon of side 1 a colour, by hand: x in units of sqrt(3)."""
+    witness = {"lattice": [[14, 0], [-5, 3]], "denominator": 2, "grid": [7, 1],
+               "runs": "1:0 1:1 1:2 1:3 1:4 1:5 1:6", "cell": "hexagon",
+               "axes": ["3", "1"]}  # fmt: skip
+    claim = {
+        "dim": 2, "colors": 7, "free": False,
+        "rules": [{"colors": [*range(7)], "squared": [["4", "7"]]}],
+        "semantics": "half-open", "free_density": "0",
+        "coloring_sha256": shared.digest(witness),
+    }  # fmt: skip
+    return claim, witness
+
+
+def coulson():
+    """Truncated octahedra of volume 4; equal colours and diameters at exactly sqrt(5)."""
+    witness = {"lattice": [[6, 8, -6], [12, 10, -10], [15, 15, -15]], "denominator": 1,
+               "grid": [1, 1, 15], "runs": " ".join(f"1:{c}" for c in range(15)),
+               "cell": "hexagon"}  # fmt: skip
+    claim = {
+        "dim": 3, "colors": 15, "free": False,
+        "rules": [{"colors": [*range(15)], "squared": [["5", "5"]]}],
+        "semantics": "half-open", "free_density": "0",
+        "coloring_sha256": shared.digest(witness),
+    }  # fmt: skip
+    return claim, witness
+
+
+def test_seven_hexagons_avoid_a_closed_interval_without_any_slack():
+    assert "colour 0, 1, 2, 3, 4, 5, 6 are at distance in [2, sqrt(7)]" in check(
+        *seven_hexagons()
+    )[0]  # fmt: skip
+    for low, high in ((4 - F(1, 10**9), 7), (4, 7 + F(1, 10**9))):
+        claim, witness = seven_hexagons()
+        claim["rules"][0]["squared"] = [[str(F(low)), str(F(high))]]
+        with pytest.raises(Rejected, match="both have colour"):
+            check(claim, witness)
+    claim, witness = seven_hexagons()
+    claim["semantics"] = "closed"
+    with pytest.raises(Rejected):
+        check(claim, witness)
+    claim["rules"][0]["squared"] = [[str(4 + F(1, 10**9)), str(7 - F(1, 10**9))]]
+    check(claim, witness)
+
+
+def test_fifteen_half_open_octahedra_colour_space():
+    assert "R^3" in check(*coulson())[0]
+    for square in (5 - F(1, 10**9), 5 + F(1, 10**9)):
+        claim, witness = coulson()
+        claim["rules"][0]["squared"] = [[str(square), str(square)]]
+        with pytest.raises(Rejected, match="both have colour"):
+            check(claim, witness)
+    claim, witness = coulson()
+    claim["semantics"] = "closed"
+    with pytest.raises(Rejected):
+        check(claim, witness)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("cell", "parallelogram"), ("cell", "rhombus"), ("cell", None), ("axes", ["1", "1"]),
+        ("axes", ["1", "3"]), ("axes", ["3"]), ("axes", ["3", "0"]), ("axes", ["3", "-1"]),
+        ("axes", [3, 1]), ("axes", [3.0, 1.0]), ("axes", ["nan", "1"]), ("axes", "31"),
+        ("axes", ["3", str(1 + F(1, 10**9))]), ("axes", [str(3 + F(1, 10**9)), "1"]),
+        ("lattice", [[14, 0], [-5, 2]]), ("lattice", [[10**9, 1], [10**15 + 1, 3]]),
+        ("runs", "1:0 1:1 1:2 1:3 1:4 1:6 1:5"), ("runs", "1:0 1:2 1:4 1:6 1:1 1:3 1:3"),
+    ],
+)  # fmt: skip
+def test_rejects_hexagons_that_do_not_fit(field, value):
+    claim, witness = seven_hexagons()
+    witness[field] = value
+    if field == "runs" and value.count("6") and value.endswith("5"):
+        check(claim, witness)  # other names for the same colours
+        return
+    with pytest.raises(Rejected):
+        check(claim, witness)
+
+
+@pytest.mark.parametrize("field", ["cell", "axes"])
+def test_the_kind_of_cells_and_the_axes_are_tied_to_the_claim(field):
+    claim, witness = seven_hexagons()
+    del witness[field]
+    with pytest.raises(Rejected, match="SHA-256"):
+        check(claim, witness, mend=False)
+
+
+@pytest.mark.parametrize("square", ["3", "4", "16/25", "8"])
+def test_a_rejected_hexagon_gives_two_points(square):
+    """Hexagons of an oblique lattice; the points lie in their cells and at the distance."""
+    witness = {"lattice": [[16, 4], [-8, 20]], "denominator": 4, "grid": [4, 4],
+               "runs": "1:0 5:1 1:0 9:1", "cell": "hexagon"}  # fmt: skip
+    claim = {
+        "dim": 2, "colors": 1, "free": True, "semantics": "half-open", "free_density": "7/8",
+        "rules": [{"colors": [0], "squared": [[square, square]]}], "coloring_sha256": "",
+    }  # fmt: skip
+    with pytest.raises(Rejected) as caught:
+        check(claim, witness)
+    points = re.findall(r"\(([-\d/]+), ([-\d/]+)\)", str(caught.value))[-2:]
+    (a, b), (c, d) = ((F(x), F(y)) for x, y in points)
+    found = (a - c) ** 2 + (b - d) ** 2
+    assert found == F(square) or "reached too" in str(caught.value)
+    fine = [(F(i) - F(1, 2) * j, F(i, 4) + F(5, 4) * j) for i in range(-9, 10)
+            for j in range(-9, 10)]  # fmt: skip
+    for x, y in ((a, b), (c, d)):
+        near = min(fine, key=lambda p: (p[0] - x) ** 2 + (p[1] - y) ** 2)
+        j = F(near[1] - F(near[0], 4)) / F(11, 8)
+        i = near[0] + j / 2
+        assert (int(i) % 4, int(j) % 4) in {(0, 0), (1, 2)}

@@ -175,3 +175,145 @@ def test_rest_needs_convex_tiles_that_do_not_overlap():
         check(*rest(square, [[str(F(x) + 1 - LEAST), y] for x, y in square]))
     with pytest.raises(Rejected, match="overlap"):  # through the period
         check(*rest([["0", "0"], [str(4 + LEAST), "0"], ["4", "1"], ["0", "1"]]))
+
+
+def seven_hexagons():
+    """Isbell's with side 1, by hand: x in units of sqrt(3). A hexagon owns its right sides."""
+    hexagon = [(F(0), F(-1)), (F(1, 2), F(-1, 2)), (F(1, 2), F(1, 2)), (F(0), F(1)),
+               (F(-1, 2), F(1, 2)), (F(-1, 2), F(-1, 2))]  # fmt: skip
+    witness = {
+        "lattice": [["7", "0"], ["-5/2", "3/2"]],
+        "tiles": [
+            {"color": c, "vertices": [[str(x + c), str(y)] for x, y in hexagon],
+             "sides": "111000", "corners": "011000"}
+            for c in range(7)
+        ],
+        "axes": ["3", "1"],
+    }  # fmt: skip
+    claim = {
+        "dim": 2, "colors": 7, "free": False, "rest": False, "free_density": "0",
+        "semantics": "assigned", "rules": [{"colors": [*range(7)], "squared": [["4", "7"]]}],
+        "coloring_sha256": checker.digest(witness),
+    }  # fmt: skip
+    return claim, witness
+
+
+def test_assigned_hexagons_avoid_a_closed_interval_without_slack():
+    said = check(*seven_hexagons())
+    assert "in [2, sqrt(7)]" in said[0]
+    assert "belongs to one of the tiles" in said[2]
+    for low, high in ((4 - LEAST, F(7)), (F(4), 7 + LEAST)):
+        claim, witness = seven_hexagons()
+        claim["rules"][0]["squared"] = [[str(low), str(high)]]
+        with pytest.raises(Rejected, match="two tiles of colour"):
+            check(claim, witness)
+
+
+def test_closed_hexagons_reach_the_ends():
+    claim, witness = seven_hexagons()
+    claim["semantics"] = "closed"
+    for tile in witness["tiles"]:
+        del tile["sides"], tile["corners"]
+    for span, good in ((["4", "4"], False), (["7", "7"], False), (["5", "6"], True)):
+        claim["rules"][0]["squared"] = [span]
+        if good:
+            check(claim, witness)
+        else:
+            with pytest.raises(Rejected, match="two tiles of colour"):
+                check(claim, witness)
+    claim["semantics"] = "assigned"  # without an assignment
+    with pytest.raises(Rejected, match="has not the fields"):
+        check(claim, witness)
+
+
+@pytest.mark.parametrize("field", ["sides", "corners"])
+@pytest.mark.parametrize("place", range(6))
+def test_rejects_any_change_of_one_owner(field, place):
+    claim, witness = seven_hexagons()
+    claim["rules"][0]["squared"] = [["5", "6"]]  # nothing but the partition is wrong
+    text = witness["tiles"][3][field]
+    turned = "1" if text[place] == "0" else "0"
+    witness["tiles"][3][field] = text[:place] + turned + text[place + 1 :]
+    with pytest.raises(Rejected, match="owners, not one"):
+        check(claim, witness)
+
+
+@pytest.mark.parametrize(
+    ("sides", "corners", "square"),
+    [
+        # Partitions all: each class has one owner, but opposite corners of a tile are owned.
+        ("111000", "100100", "4"), ("111000", "010010", "4"),
+    ],
+)  # fmt: skip
+def test_rejects_partitions_that_reach_the_diameter(sides, corners, square):
+    claim, witness = seven_hexagons()
+    for tile in witness["tiles"]:
+        tile |= {"sides": sides, "corners": corners}
+    claim["rules"][0]["squared"] = [["5", "6"]]
+    check(claim, witness)
+    claim["rules"][0]["squared"] = [[square, square]]
+    with pytest.raises(Rejected, match="two tiles of colour"):
+        check(claim, witness)
+
+
+def test_rejects_owners_that_reach_the_gap():
+    """One corner class goes to another tile in every period of one colour only: 7 is reached."""
+    claim, witness = seven_hexagons()
+    claim["rules"][0]["squared"] = [["7", "7"]]
+    check(claim, witness)
+    reached = 0
+    for k in (0, 3, 4, 5):  # corners that tile 0 does not own
+        claim, witness = seven_hexagons()
+        place = {}
+        for t, tile in enumerate(witness["tiles"]):
+            for i, (x, y) in enumerate(tile["vertices"]):
+                s = F(y) / F(3, 2)
+                r = (F(x) + F(5, 2) * s) / 7
+                place.setdefault((r % 1, s % 1), []).append((t, i))
+        group = next(g for g in place.values() if (0, k) in g)
+        for t, i in group:
+            own = witness["tiles"][t]["corners"]
+            digit = "1" if (t, i) == (0, k) else "0"
+            witness["tiles"][t]["corners"] = own[:i] + digit + own[i + 1 :]
+        claim["rules"][0] = {"colors": [0], "squared": [["7", "7"]]}
+        try:
+            check(claim, witness)
+        except Rejected as error:
+            reached += "meets [7, 7]" in str(error)  # still a partition
+    assert reached
+
+
+@pytest.mark.parametrize(
+    ("where", "field", "value"),
+    [
+        (0, "semantics", "open"), (0, "semantics", None), (0, "semantics", "closed"),
+        (0, "rest", True), (1, "axes", ["1", "1"]), (1, "axes", ["3"]), (1, "axes", ["3", "0"]),
+        (1, "axes", [3, 1]), (1, "axes", ["-3", "1"]), (1, "axes", ["3", str(1 + LEAST)]),
+        (1, "axes", [str(3 - LEAST), "1"]), (1, "axes", "31"), (1, "axes", ["nan", "1"]),
+    ],
+)  # fmt: skip
+def test_rejects_assigned_claims_that_do_not_fit(where, field, value):
+    both = seven_hexagons()
+    both[where][field] = value
+    with pytest.raises(Rejected):
+        check(*both)
+
+
+@pytest.mark.parametrize("value", ["11100", "1110000", "11100x", "111001", "000000", None, 111000])
+@pytest.mark.parametrize("field", ["sides", "corners"])
+def test_rejects_owners_that_are_no_partition(field, value):
+    claim, witness = seven_hexagons()
+    witness["tiles"][0][field] = value
+    with pytest.raises(Rejected):
+        check(claim, witness)
+
+
+@pytest.mark.parametrize("field", ["axes", "sides", "corners"])
+def test_owners_and_axes_are_tied_to_the_claim(field):
+    claim, witness = seven_hexagons()
+    if field == "axes":
+        del witness[field]
+    else:
+        witness["tiles"][1][field] = "000000"
+    with pytest.raises(Rejected, match="SHA-256"):
+        checker.check(claim, witness, Path())

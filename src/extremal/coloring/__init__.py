@@ -3,15 +3,19 @@
 from ._baselines import (
     LatticeColouring,
     coulson,
+    coulson_exact,
     croft,
     croft_density,
     hexagon_gap,
     hoffman_soifer,
     independent_set,
     isbell,
+    isbell_exact,
+    isbell_tiles,
     lattice_colourings,
     second_six_colouring,
     soifer,
+    soifer_exact,
     stripe_count,
     stripes,
 )
@@ -31,6 +35,7 @@ from ._export import export, lean_data
 from ._find import FindConfig, Found, find
 from ._network import Network, TrainConfig, train
 from ._offsets import forbidden
+from ._open_tiles import assign_boundary
 from ._periods import Period, lattices, periods
 from ._plot import PlotConfig, Plotted, plot
 from ._polygon_colouring import PolygonColouring
@@ -84,10 +89,12 @@ __all__ = [
     "Spectrum",
     "Tiles",
     "TrainConfig",
+    "assign_boundary",
     "batched_starts",
     "certify",
     "conflict_pairs",
     "coulson",
+    "coulson_exact",
     "croft",
     "croft_density",
     "exchanged_periods",
@@ -105,6 +112,8 @@ __all__ = [
     "hoffman_soifer",
     "independent_set",
     "isbell",
+    "isbell_exact",
+    "isbell_tiles",
     "lattice_colourings",
     "lattices",
     "lean_data",
@@ -131,6 +140,7 @@ __all__ = [
     "smooth",
     "soften",
     "soifer",
+    "soifer_exact",
     "spectral_starts",
     "spectrum",
     "stripe_count",

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -11,18 +12,22 @@ from jaxtyping import Float
 
 from extremal.lab import rational
 
-from ._colouring import Colouring
+from ._colouring import Cell, Colouring
 from ._cp_sat import largest
 from ._errors import ColoringError
+from ._hexagons import nearest_cells
 from ._offsets import forbidden, half, reduced
 from ._polygon_colouring import PolygonColouring, Vertices
 from ._problem import Problem
 
 CROFT_WIDTH = 0.965532307448905
+_BCC = ((-1, 1, 1), (1, -1, 1), (1, 1, -1))
 
 
-def isbell(n: int = 18) -> Colouring:
+def isbell(n: int = 18, cell: Cell = "parallelogram") -> Colouring:
     """Return the seven-colouring by hexagons on n x n cells; valid for distance 1 from n = 18.
+
+    Valid on small hexagons for n = 7, 9, 10 and from 12 on.
 
     Example:
         >>> isbell(18).grid
@@ -36,23 +41,63 @@ def isbell(n: int = 18) -> Colouring:
     hexagons = np.array([[math.sqrt(3) * side, 0.0], [math.sqrt(3) / 2 * side, 1.5 * side]])
     basis = np.array([[float(x) for x in row] for row in lattice])
     index = np.stack(np.meshgrid(np.arange(n), np.arange(n), indexing="ij"), -1)
-    centres = ((index + 0.5) / n) @ basis
-    nearest = nearest_in_lattice(centres.reshape(-1, 2), hexagons)
+    middle = 0.5 if cell == "parallelogram" else 0.0
+    centres = ((index + middle) / n) @ basis
+    nearest = nearest_cells(centres.reshape(-1, 2), hexagons)
     cells = ((nearest[:, 0] + 3 * nearest[:, 1]) % 7).reshape(n, n)
-    return Colouring(lattice, cells, 7)
+    return Colouring(lattice, cells, 7, cell=cell)
 
 
-def nearest_in_lattice(points: Float[np.ndarray, "m n"], basis: Float[np.ndarray, "n n"]) -> Any:
-    """Return the integer coordinates of the lattice point nearest to each point."""
-    base = np.floor(points @ np.linalg.inv(basis)).astype(np.int64)
-    best = np.full(len(points), np.inf)
-    found = base.copy()
-    for step in itertools.product((-1, 0, 1, 2), repeat=len(basis)):
-        trial = base + np.array(step)
-        square = ((points - trial @ basis) ** 2).sum(1)
-        closer = square < best
-        found[closer], best = trial[closer], np.minimum(best, square)
-    return found
+def isbell_exact(square: Any = "1/5") -> Colouring:
+    """Return Isbell's seven hexagons as the cells themselves, for one hexagon a colour.
+
+    Args:
+        square: Of the hexagons' side s. Every distance in [2 s, sqrt(7) s] is avoided, both ends
+            included: boundaries are assigned, so there is no slack. "1/4" and "1/7" put distance 1
+            at the ends.
+
+    Example:
+        >>> isbell_exact().cells.size
+        7
+    """
+    s2 = rational(square)
+    basis = ((Fraction(1), Fraction(0)), (Fraction(1, 2), Fraction(3, 2)))
+    return LatticeColouring(((1, 2), (0, 7)), math.sqrt(7) / 2).colouring(basis, (3 * s2, s2))
+
+
+def isbell_tiles(square: Any = "1/5") -> PolygonColouring:
+    """Return Isbell's seven hexagons as polygons, exactly.
+
+    Args:
+        square: Of the hexagons' side s; closed tiles avoid the open interval from 2 s to sqrt(7) s,
+            and with assigned boundaries also its ends.
+    """
+    s2 = rational(square)
+    half = Fraction(1, 2)
+    hexagon = ((Fraction(0), Fraction(-1)), (half, -half), (half, half), (Fraction(0), Fraction(1)),
+               (-half, half), (-half, -half))  # fmt: skip
+    # Colour i at i steps along x, in units of sqrt(3) s; three rows up the colour is the same.
+    tiles = tuple((i, tuple((x + i, y) for x, y in hexagon)) for i in range(7))
+    lattice = ((Fraction(7), Fraction(0)), (Fraction(-5, 2), Fraction(3, 2)))
+    return PolygonColouring(lattice, tiles, 7, axes=(3 * s2, s2))
+
+
+def soifer_exact() -> PolygonColouring:
+    """Return Soifer's six-colouring exactly: five colours meet distance 1, the sixth sqrt(1/5).
+
+    Octagons of diameter 1, their equals at 1, and squares of diameter and distance sqrt(1/5): there
+    is no slack anywhere, so only tiles with assigned boundaries can avoid these distances.
+    """
+    half = Fraction(1, 2)
+    around = ((1, 0), (3, 0), (4, 1), (4, 3), (3, 4), (1, 4), (0, 3), (0, 1))
+    corner = ((1, 0), (0, 1), (-1, 0), (0, -1))
+    tiles: list[tuple[int, Vertices]] = []
+    for i in range(5):
+        tiles.append((i, tuple((half * x + 2 * i, half * y) for x, y in around)))
+        tiles.append((5, tuple((half * x + 2 * i, half * y) for x, y in corner)))
+    lattice = ((Fraction(10), Fraction(0)), (Fraction(-4), Fraction(2)))
+    fifth = Fraction(1, 5)
+    return PolygonColouring(lattice, tuple(tiles), 6, axes=(fifth, fifth))
 
 
 def hexagon_gap(i: int, j: int, classes: int = 7) -> float:
@@ -188,6 +233,42 @@ class LatticeColouring:
     sublattice: tuple[tuple[int, ...], ...]
     ratio: float
 
+    def colouring(self, basis: Any, axes: tuple[Any, ...] = ()) -> Colouring:
+        """Return the colouring with the Voronoi cells of an exact basis as its cells.
+
+        Args:
+            basis: Exact rows.
+            axes: Squared units of the coordinates.
+
+        Example:
+            >>> LatticeColouring(((1, 2), (0, 7)), 1.3).colouring(((1, 0), ("1/2", "3/2"))).grid
+            (1, 7)
+        """
+        rows = [[rational(x) for x in r] for r in basis]
+        n = len(rows)
+        index = math.prod(self.sublattice[i][i] for i in range(n))
+
+        def combined(factors: Sequence[int]) -> tuple[Fraction, ...]:
+            return tuple(
+                sum((f * r[k] for f, r in zip(factors, rows, strict=True)), Fraction(0))
+                for k in range(n)
+            )
+
+        if self.sublattice[-1][-1] == index:  # the last vector generates all classes
+            lattice = tuple(combined(r) for r in self.sublattice)
+            cells = np.arange(index).reshape((1,) * (n - 1) + (index,))
+            return Colouring(lattice, cells, index, cell="hexagon", axes=axes)
+        cells = np.zeros((index,) * n, np.int64)
+        for x in itertools.product(range(index), repeat=n):
+            left, label = list(x), 0
+            for i, row in enumerate(self.sublattice):
+                turns = left[i] // row[i]
+                left = [a - turns * b for a, b in zip(left, row, strict=True)]
+                label = label * row[i] + left[i]
+            cells[x] = label
+        lattice = tuple(tuple(index * x for x in r) for r in rows)
+        return Colouring(lattice, cells, index, cell="hexagon", axes=axes)
+
 
 def lattice_colourings(
     basis: Float[np.ndarray, "n n"], index: int, keep: int = 8
@@ -225,8 +306,20 @@ def lattice_colourings(
 
 def coulson() -> list[LatticeColouring]:
     """Return the best 15-colourings of R^3 by truncated octahedra; their ratio is exactly 1."""
-    basis = np.array([[-1.0, 1, 1], [1, -1, 1], [1, 1, -1]])
-    return lattice_colourings(basis, 15)
+    return lattice_colourings(np.array(_BCC, float), 15)
+
+
+def coulson_exact() -> Colouring:
+    """Return Coulson's 15-colouring of space, one truncated octahedron a colour, for distance 1.
+
+    Cells have diameter 1 and those of one colour are 1 apart: half-open ones leave no pair at 1.
+
+    Example:
+        >>> coulson_exact().cells.size
+        15
+    """
+    rows = ((1, 0, 7), (0, 1, 11), (0, 0, 15))
+    return LatticeColouring(rows, 1.0).colouring(_BCC, ("1/5", "1/5", "1/5"))
 
 
 def hermite(n: int, index: int) -> list[tuple[tuple[int, ...], ...]]:

@@ -11,6 +11,7 @@ from extremal.lab import Part, Table, command, resolve, write_certificate
 
 from ._colouring import Colouring
 from ._errors import ColoringError
+from ._open_tiles import assign_boundary
 from ._polygon_colouring import PolygonColouring
 from ._problem import Problem
 from ._screen import Conflict, conflict_pairs, fits, screen
@@ -23,8 +24,9 @@ _WITNESS = ("lattice", "denominator", "grid", "runs")
 class CertifyConfig:
     """What a certificate claims."""
 
-    semantics: Literal["half-open", "closed"] = "half-open"
-    """Whether cells count as half-open, or as closed sets (colours of boundaries are then free)."""
+    semantics: Literal["half-open", "closed", "assigned"] = "half-open"
+    """Whether cells count as half-open, or as closed sets (colours of boundaries are then free).
+    Polygons count as closed; "assigned": an owner is found for every side and corner of them."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,12 @@ def certify(
     """
     settings = resolve(CertifyConfig, config, options)
     found, asked = read(source), read_problem(problem, source)
+    if settings.semantics == "assigned":
+        if not isinstance(found, PolygonColouring):
+            raise ColoringError(
+                "boundaries of polygons are assigned; cells are half-open as it is."
+            )
+        found = assign_boundary(found, asked)
     answer = decide(found, asked, settings.semantics == "closed")
     if out is None or answer.status == "invalid":
         return answer
@@ -154,8 +162,11 @@ def parts_of(
     if isinstance(found, PolygonColouring):
         return [found.part(asked)]
     plain = found.as_json()
-    witness = {name: plain[name] for name in _WITNESS}
-    digest = sha256("|".join(str(witness[name]) for name in _WITNESS).encode()).hexdigest()
+    witness: dict[str, Any] = {name: plain[name] for name in _WITNESS}
+    named = [str(witness[name]) for name in _WITNESS]
+    named += [f"{name}={value}" for name, value in found.form().items()]
+    witness |= found.form()
+    digest = sha256("|".join(named).encode()).hexdigest()
     common = {
         "dim": found.dim,
         "colors": found.colors,
@@ -174,6 +185,7 @@ def parts_of(
                 "points": [[str(x) for x in q] for q in rule.points],
                 "patterns": [list(p) for p in rule.patterns(asked.colors)],
                 "motions": rule.motions,
+                **({"scales": [str(s) for s in rule.scales]} if rule.scales else {}),
             }
             for rule in asked.configurations
         ]

@@ -3,10 +3,10 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float, Int, Integer, UInt8
@@ -16,23 +16,59 @@ from extremal.lab import atomic_write, rational
 from ._errors import ColoringError
 
 Matrix = tuple[tuple[Fraction, ...], ...]
+Cell = Literal["parallelogram", "hexagon"]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What decides which distances occur between two cells.
+
+    Attributes:
+        steps: The rows u_i = v_i / N_i.
+        cell: Parallelograms, or hexagons: the points nearest to a point of the lattice of the u_i.
+        axes: Squared units of the coordinates; empty: 1.
+    """
+
+    steps: Matrix
+    cell: Cell = "parallelogram"
+    axes: tuple[Fraction, ...] = ()
+
+    @property
+    def weights(self) -> tuple[Fraction, ...]:
+        """The squared units of the coordinates."""
+        return self.axes or (Fraction(1),) * len(self.steps)
+
+    @property
+    def floats(self) -> Float[np.ndarray, "n n"]:
+        """The steps in floats and in true units."""
+        units = np.sqrt([float(a) for a in self.weights])
+        return np.array([[float(x) for x in row] for row in self.steps]) * units
 
 
 @dataclass(frozen=True, eq=False)
 class Colouring:
-    """Colours of the cells sum (x_i + [0, 1)) v_i / N_i, repeated under the lattice of the v_i.
+    """Colours of half-open cells, repeated under the lattice of the v_i.
+
+    A parallelogram is sum (x_i + [0, 1)) v_i / N_i. A hexagon is what is nearest to the point
+    sum x_i v_i / N_i (in space: a polytope of up to 14 facets); points on common boundaries belong
+    to the cell that they enter when moved by (e, e^2, e^3) for every small e > 0.
 
     Attributes:
         lattice: The rows v_1 … v_n; exact numbers are read, fractions are kept.
         cells: Array of shape N_1 x … x N_n with the colour of each cell.
         colors: How many colours there are, the free one not counted.
         free: Whether colour number `colors` is the free one.
+        cell: Parallelograms or hexagons.
+        axes: Squared units of the coordinates, for lattices such as the regular hexagonal one:
+            (3, 1) says that x is in units of sqrt(3). Empty: 1.
     """
 
     lattice: Any
     cells: Integer[np.ndarray, "..."]
     colors: int
     free: bool = False
+    cell: Cell = "parallelogram"
+    axes: tuple[Any, ...] = ()
 
     def __post_init__(self) -> None:
         lattice = tuple(tuple(rational(x) for x in row) for row in self.lattice)
@@ -54,6 +90,12 @@ class Colouring:
             raise ValueError(
                 f"the cells hold colours {given.min()} to {given.max()}, beyond 0 to {palette - 1}."
             )
+        if self.cell not in ("parallelogram", "hexagon"):
+            raise ValueError(f"cell is {self.cell!r}; cells are parallelograms or hexagons.")
+        axes = tuple(rational(a) for a in self.axes)
+        if axes and (len(axes) != n or min(axes) <= 0):
+            raise ValueError(f"axes has {n} squared units above 0, or none; got {self.axes!r}.")
+        object.__setattr__(self, "axes", () if all(a == 1 for a in axes) else axes)
         cells = np.ascontiguousarray(given, np.uint8)
         cells.setflags(write=False)
         object.__setattr__(self, "cells", cells)
@@ -82,8 +124,8 @@ class Colouring:
 
     @property
     def basis(self) -> Float[np.ndarray, "n n"]:
-        """The lattice rows in floats."""
-        return np.array([[float(x) for x in row] for row in self.lattice])
+        """The lattice rows in floats, in true units."""
+        return Shape(self.lattice, axes=self.axes).floats
 
     @property
     def steps(self) -> Float[np.ndarray, "n n"]:
@@ -94,6 +136,15 @@ class Colouring:
     def exact_steps(self) -> Matrix:
         """The rows u_i = v_i / N_i."""
         return tuple(tuple(x / n for x in v) for v, n in zip(self.lattice, self.grid, strict=True))
+
+    @property
+    def shape(self) -> Shape:
+        """What decides about distances between cells."""
+        return Shape(self.exact_steps, self.cell, self.axes)
+
+    def with_cells(self, cells: Integer[np.ndarray, "..."]) -> "Colouring":
+        """Return the same lattice and kind of cells with other colours in them."""
+        return replace(self, cells=cells)
 
     def integer_lattice(self) -> tuple[list[list[int]], int]:
         """Return the lattice as integer rows and their common denominator."""
@@ -108,16 +159,32 @@ class Colouring:
         """
         if not np.isfinite(points).all():
             raise ValueError("a point has a coordinate that is NaN or infinite.")
-        inner = points @ np.linalg.inv(self.steps)
-        index = np.floor(inner).astype(np.int64) % np.array(self.grid)
+        if self.cell == "hexagon":
+            from ._hexagons import nearest_cells
+
+            index = nearest_cells(points, self.steps) % np.array(self.grid)
+        else:
+            inner = points @ np.linalg.inv(self.steps)
+            index = np.floor(inner).astype(np.int64) % np.array(self.grid)
         return self.cells[tuple(index.T)].astype(np.int64)
 
     def refined(self, factor: int) -> "Colouring":
-        """Return the same colouring with each cell cut into factor^n equal ones."""
+        """Return the same colouring with each cell cut into factor^n equal ones.
+
+        Hexagons cannot be cut into hexagons: finer ones get the colour of the one at their middle,
+        so boundaries move by a part of a cell.
+        """
         cells = self.cells
-        for axis in range(self.dim):
-            cells = np.repeat(cells, factor, axis)
-        return Colouring(self.lattice, cells, self.colors, self.free)
+        if self.cell == "hexagon":
+            index = np.stack(
+                np.meshgrid(*(np.arange(n * factor) for n in self.grid), indexing="ij"), -1
+            )
+            middles = index.reshape(-1, self.dim) @ (self.steps / factor)
+            cells = self.at(middles).reshape(index.shape[:-1]).astype(np.uint8)
+        else:
+            for axis in range(self.dim):
+                cells = np.repeat(cells, factor, axis)
+        return self.with_cells(cells)
 
     def as_json(self) -> dict[str, Any]:
         """Return plain values from which `from_json` builds the same colouring."""
@@ -129,6 +196,14 @@ class Colouring:
             "runs": runs_of(self.cells),
             "colors": self.colors,
             "free": self.free,
+            **self.form(),
+        }
+
+    def form(self) -> dict[str, Any]:
+        """Return what differs from parallelograms with coordinates in units of 1."""
+        return {
+            **({"cell": self.cell} if self.cell != "parallelogram" else {}),
+            **({"axes": [str(a) for a in self.axes]} if self.axes else {}),
         }
 
     @classmethod
@@ -144,8 +219,9 @@ class Colouring:
             ]
             cells = cells_of(plain["runs"], tuple(int(n) for n in plain["grid"]))
             return cls(
-                tuple(tuple(r) for r in rows), cells, int(plain["colors"]), bool(plain["free"])
-            )
+                tuple(tuple(r) for r in rows), cells, int(plain["colors"]), bool(plain["free"]),
+                plain.get("cell", "parallelogram"), tuple(plain.get("axes", ())),
+            )  # fmt: skip
         except (KeyError, TypeError, ValueError, ZeroDivisionError, OverflowError) as error:
             raise ColoringError(
                 f"this is no colouring ({type(error).__name__}: {error}); it has the fields "

@@ -54,7 +54,7 @@ def recolour(
     """
     import scipy.ndimage
 
-    graph = graph_of(colouring.exact_steps, colouring.grid, problem)
+    graph = graph_of(colouring.shape, colouring.grid, problem)
     conflicting = np.zeros(colouring.grid, bool)
     counts = [
         neighbour_counts(colouring.cells, c, kind) if len(kind) else np.zeros(colouring.grid, int)
@@ -115,5 +115,5 @@ def recolour(
             if colouring.free:
                 cells[tuple(cell)] = problem.colors
     bound = len(where) - solution.bound
-    found = Colouring(colouring.lattice, cells, colouring.colors, colouring.free)
+    found = colouring.with_cells(cells)
     return Recoloured(found, missing, max(0, bound), solution.optimal)

@@ -34,7 +34,8 @@ def export(
         return atomic_write(path, draw(colouring, problem, PlotConfig(), "svg")[0])
     if isinstance(colouring, PolygonColouring):
         if kind == ".csv":
-            rows = ["tile,color,x,y"]
+            rows = [f"# axes {','.join(map(str, colouring.axes))}"] if colouring.axes else []
+            rows += ["tile,color,x,y"]
             rows += [f"{t},{c},{x},{y}" for t, (c, v) in enumerate(colouring.tiles) for x, y in v]
             return atomic_write(path, "\n".join(rows) + "\n")
         raise ColoringError(
@@ -42,6 +43,7 @@ def export(
         )
     if kind == ".csv":
         head = "# lattice " + "; ".join(",".join(map(str, row)) for row in colouring.lattice)
+        head += "".join(f"; {name} {value}" for name, value in colouring.form().items())
         flat = colouring.cells.reshape(-1, colouring.grid[-1])
         return atomic_write(path, "\n".join([head, *(",".join(map(str, r)) for r in flat)]) + "\n")
     if kind == ".lean":
@@ -53,15 +55,33 @@ def lean_data(colouring: Colouring, problem: Problem | None = None) -> str:
     """Return the colouring as Lean 4 definitions: integers, arrays and run lengths, no proofs."""
     lattice, denominator = colouring.integer_lattice()
     plain: dict[str, Any] = colouring.as_json()
+    if colouring.cell == "hexagon":
+        what = (
+            "/-- A periodic colouring: cell (i, j) of the grid is what is nearest to the point\n"
+            "    sum x_k v_k / N_k with v_k = lattice[k] / denominator. -/"
+        )
+    else:
+        what = (
+            "/-- A periodic colouring: cell (i, j) of the grid is the half-open parallelogram\n"
+            "    sum (x_k + [0, 1)) v_k / N_k with v_k = lattice[k] / denominator. -/"
+        )
+    axes = [f"({a} : Rat)" for a in colouring.axes]
     runs = ", ".join(
         f"({length}, {color})" for length, color in (r.split(":") for r in plain["runs"].split(" "))
     )
     lines = [
-        "/-- A periodic colouring: cell (i, j) of the grid is the half-open parallelogram",
-        "    sum (x_k + [0, 1)) v_k / N_k with v_k = lattice[k] / denominator. -/",
+        what,
         "namespace Colouring",
         f"def lattice : Array (Array Int) := #[{', '.join(_array(r) for r in lattice)}]",
         f"def denominator : Nat := {denominator}",
+        *(
+            [
+                "/-- Squared units of the coordinates. -/",
+                f"def axes : Array Rat := #[{', '.join(axes)}]",
+            ]
+            if axes
+            else []
+        ),
         f"def grid : Array Nat := {_array(list(colouring.grid))}",
         f"def colors : Nat := {colouring.colors}",
         f"def hasFree : Bool := {str(colouring.free).lower()}",

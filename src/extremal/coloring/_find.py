@@ -93,7 +93,8 @@ class Found:
         valid = self.status == "valid"
         free = f"{float(self.free_density):.4%}" if self.problem.free_color and valid else None
         rate = None
-        if not valid and not self.problem.configurations:
+        in_space = self.problem.dim == 3 and self.colouring.cell == "hexagon"
+        if not valid and not self.problem.configurations and not in_space:
             rate = pair_rate(self.colouring, self.problem)
         return Table(
             ["status", "cells", "conflicting pairs", "pair rate", "free", "rounds", "seconds"],
@@ -169,11 +170,19 @@ def find(
     if any(r.norm != 2.0 for r in asked.rules):
         raise ValueError("find is for the Euclidean norm; other norms can be trained only.")
     if asked.configurations and asked.dim != 2:
-        raise ColoringError("configurations are searched and certified in the plane only.")
+        raise ColoringError(
+            "configurations are searched in the plane only; certify decides those of space."
+        )
     if settings.permuted:
         exchangeable(asked)
     if settings.permuted and settings.device != "cpu" and settings.method == "spectral":
         raise ValueError("--permuted searches random starts on the CPU only; leave --device out.")
+    if settings.cell == "hexagon" and asked.configurations:
+        raise ValueError("configurations are searched on parallelograms; leave --cell out.")
+    if settings.cell == "hexagon" and settings.device != "cpu" and settings.method == "spectral":
+        raise ValueError(
+            "--cell hexagon searches random starts on the CPU only; leave --device out."
+        )
     if settings.device != "cpu":
         torch_on(settings.device)  # refused here, before a run folder is made
     search = _Search(asked, settings, budget, show)
@@ -424,8 +433,9 @@ def describe(problem: Problem) -> str:
         lines.append(f"Colours {', '.join(map(str, colors))} avoid distance {where}.")
     for rule in problem.configurations:
         points = ", ".join("(" + ", ".join(map(str, q)) + ")" for q in rule.points)
+        scaled = f", scaled by {rule.scales[0]} to {rule.scales[1]}," if rule.scales else ""
         lines.append(
-            f"No {rule.motions} copy of 0, {points} has one of "
+            f"No {rule.motions} copy of 0, {points}{scaled} has one of "
             f"{len(rule.patterns(problem.colors))} forbidden patterns of colours."
         )
     return " ".join(lines)

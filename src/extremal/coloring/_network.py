@@ -330,13 +330,17 @@ class Stack:
         anchors, many, device = config.anchors, config.directions, config.device
         if rule.points:
             q = self.points[id(rule)]
+            if rule.scales:
+                low, high = rule.scale_range
+                part = torch.rand(anchors, many, 1, 1, generator=self.draw, device=device)
+                q = q * (low + (high - low) * part)
             if rule.motions == "translations":
                 return q.expand(anchors, many, -1, -1)
             turn = self._rotations(anchors * many).reshape(anchors, many, n, n)
             if rule.motions == "rigid":
                 flip = torch.rand(anchors, many, 1, 1, generator=self.draw, device=device) < 0.5
                 turn = torch.where(flip, turn @ self.mirror, turn)
-            return torch.einsum("ajnk,mk->ajmn", turn, q)
+            return torch.einsum("ajnk,ajmk->ajmn", turn, q.expand(anchors, many, -1, -1))
         unit = self._directions(anchors, many, rule.norm)
         if rule.parameter is not None:
             return (unit * values[rule.parameter])[:, :, None, :]

@@ -3,6 +3,7 @@
 Two half-open cells at offset D contain points at distance r exactly if r is a norm of the open
 parallelotope P(D) = {sum (D_i + s_i) u_i, |s_i| < 1}. The norms of P(D) are the open interval
 (m(D), M(D)), with 0 added for D = 0. So D is forbidden for a set S if and only if S meets it.
+For hexagonal cells P(D) is D u + 2 V (`_hexagons`), and the rest is the same.
 Floats decide where there is room; within `_NEAR` of equality the decision is made in fractions.
 """
 
@@ -14,16 +15,33 @@ from fractions import Fraction
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from ._colouring import Matrix
+from ._colouring import Matrix, Shape
+from ._hexagons import exact_hexagon_norms, facets, hexagon_norms
 
 _NEAR = 1e-9  # relative; the floats below are good to about 1e-13
 Span = tuple[Fraction, Fraction]
 
 
+def shape_norms(
+    shape: Shape, offsets: Int[np.ndarray, "m n"]
+) -> tuple[Float[np.ndarray, " m"], Float[np.ndarray, " m"]]:
+    """Return the squared least and largest norm over the closure of P(D), in floats."""
+    if shape.cell == "hexagon":
+        return hexagon_norms(facets(shape), offsets @ shape.floats)
+    return norms(shape.floats, offsets)
+
+
+def exact_shape_norms(shape: Shape, offset: Sequence[int]) -> tuple[Fraction, Fraction]:
+    """Return the squared least and largest norm over the closure of P(D)."""
+    if shape.cell == "hexagon":
+        return exact_hexagon_norms(shape, offset)
+    return exact_norms(shape.steps, offset, shape.weights)
+
+
 def norms(
     steps: Float[np.ndarray, "n n"], offsets: Int[np.ndarray, "m n"]
 ) -> tuple[Float[np.ndarray, " m"], Float[np.ndarray, " m"]]:
-    """Return the squared least and largest norm over the closure of P(D), in floats.
+    """Return the squared least and largest norm over a closed parallelotope, in floats.
 
     Every face of the parallelotope is tried: where the point nearest to 0 of its affine hull lies
     in the face, its norm counts.
@@ -49,9 +67,16 @@ def norms(
     return least, largest
 
 
-def exact_norms(steps: Matrix, offset: Sequence[int]) -> tuple[Fraction, Fraction]:
-    """Return the squared least and largest norm over the closure of P(D)."""
+def exact_norms(
+    steps: Matrix, offset: Sequence[int], axes: Sequence[Fraction] = ()
+) -> tuple[Fraction, Fraction]:
+    """Return the squared least and largest norm over a closed parallelotope."""
     n = len(steps)
+    weights = axes or (Fraction(1),) * n
+
+    def dot(a: Sequence[Fraction], b: Sequence[Fraction]) -> Fraction:
+        return sum((w * x * y for w, x, y in zip(weights, a, b, strict=True)), Fraction(0))
+
     largest, least = Fraction(0), None
     for fixed in itertools.product((-1, 0, 1), repeat=n):
         base = [
@@ -60,22 +85,24 @@ def exact_norms(steps: Matrix, offset: Sequence[int]) -> tuple[Fraction, Fractio
         ]
         free = [steps[i] for i in range(n) if fixed[i] == 0]
         if not free:
-            largest = max(largest, _dot(base, base))
-        s = _solve([[_dot(a, b) for b in free] for a in free], [-_dot(a, base) for a in free])
+            largest = max(largest, dot(base, base))
+        s = _solve([[dot(a, b) for b in free] for a in free], [-dot(a, base) for a in free])
         if all(abs(x) <= 1 for x in s):
             point = [b + sum((x * e[j] for x, e in zip(s, free, strict=True)), Fraction(0))
                      for j, b in enumerate(base)]  # fmt: skip
-            square = _dot(point, point)
+            square = dot(point, point)
             least = square if least is None else min(least, square)
     assert least is not None  # corners always count
     return least, largest
 
 
-def forbidden(steps: Matrix, spans: Sequence[Span], closed: bool = False) -> Int[np.ndarray, "m n"]:
+def forbidden(
+    cells: Shape | Matrix, spans: Sequence[Span], closed: bool = False
+) -> Int[np.ndarray, "m n"]:
     """Return every offset whose cells hold points at a distance in the set, D and -D both.
 
     Args:
-        steps: The cell vectors u_i, exact.
+        cells: Their shape; or, for parallelograms, the vectors u_i, exact.
         spans: The set, as closed intervals of squared distances.
         closed: Compare as for closed cells.
 
@@ -84,14 +111,17 @@ def forbidden(steps: Matrix, spans: Sequence[Span], closed: bool = False) -> Int
 
     Cost: about 10 ns for each offset of the box around the largest distance.
     """
-    floats = np.array([[float(x) for x in row] for row in steps])
+    shape = cells if isinstance(cells, Shape) else Shape(cells)
+    floats = shape.floats
     n = len(floats)
-    reach = math.sqrt(float(max(hi for _, hi in spans))) + 2 * float(
-        np.linalg.norm(floats, axis=1).sum()
-    )
+    if shape.cell == "hexagon":
+        corners = np.array([[float(x) for x in z] for z in facets(shape).corners])
+        diameter = float(np.linalg.norm(corners * facets(shape).units, axis=1).max())
+    else:
+        diameter = float(np.linalg.norm(floats, axis=1).sum())
+    reach = math.sqrt(float(max(hi for _, hi in spans))) + 2 * diameter
     dual = np.linalg.inv(floats)
     box = [math.ceil(reach * float(np.linalg.norm(dual[:, i]))) + 1 for i in range(n)]
-    diameter = float(np.linalg.norm(floats, axis=1).sum())
     found: list[Int[np.ndarray, "m n"]] = []
     # One slab of the box at a time: the box of a fine grid does not fit into memory.
     tail = np.stack(
@@ -109,18 +139,17 @@ def forbidden(steps: Matrix, spans: Sequence[Span], closed: bool = False) -> Int
         some = tail[near]
         if len(some):
             candidates = np.column_stack([np.full(len(some), head), some])
-            found.append(candidates[_meets(steps, floats, candidates, spans, closed)])
+            found.append(candidates[_meets(shape, candidates, spans, closed)])
     return np.concatenate(found) if found else np.zeros((0, n), np.int64)
 
 
 def _meets(
-    steps: Matrix,
-    floats: Float[np.ndarray, "n n"],
+    shape: Shape,
     offsets: Int[np.ndarray, "m n"],
     spans: Sequence[Span],
     closed: bool,
 ) -> Bool[np.ndarray, " m"]:
-    least, largest = norms(floats, offsets)
+    least, largest = shape_norms(shape, offsets)
     answer = np.zeros(len(offsets), bool)
     doubtful = np.zeros(len(offsets), bool)
     for lo, hi in spans:
@@ -128,7 +157,7 @@ def _meets(
         doubtful |= np.abs(largest - float(lo)) < _NEAR * float(lo)
         doubtful |= np.abs(least - float(hi)) < _NEAR * float(hi)
     for k in np.flatnonzero(doubtful):
-        m, big = exact_norms(steps, [int(x) for x in offsets[k]])
+        m, big = exact_shape_norms(shape, [int(x) for x in offsets[k]])
         answer[k] = any(
             (lo <= big and m <= hi) if closed else (lo < big and m < hi) for lo, hi in spans
         )
@@ -144,10 +173,6 @@ def half(offsets: Int[np.ndarray, "m n"]) -> Int[np.ndarray, "k n"]:
     """Return one of D and -D of each offset; 0 stays."""
     first = np.array([next((x for x in d if x), 0) for d in offsets.tolist()])
     return offsets[first >= 0]
-
-
-def _dot(a: Sequence[Fraction], b: Sequence[Fraction]) -> Fraction:
-    return sum((x * y for x, y in zip(a, b, strict=True)), Fraction(0))
 
 
 def _solve(gram: list[list[Fraction]], rhs: list[Fraction]) -> list[Fraction]:

@@ -142,6 +142,8 @@ class Sampled:
         sides = np.array(self.grid, float)
         for rule, patterns in self.rules:
             q = positions(rule, ANGLES, float(self.rng.uniform(0, 2 * np.pi)))
+            if rule.scales:
+                q = q * self.rng.uniform(*rule.scale_range, (len(q), 1, 1))
             v = q @ inverse
             w = v * sides + self.rng.uniform(-self.blur, self.blur, v.shape)
             slope = np.zeros_like(w)
@@ -164,9 +166,11 @@ def random_pattern_start(problem: Problem, seed: int, number: int) -> Soft:
     """
     rng = generator(seed, "pattern start", number)
     unit = max(
-        max(math.dist(a, b) for a in points for b in points)
-        for points in ([(0.0, 0.0), *([float(x) for x in q] for q in r.points)]
-                       for r in problem.configurations)
+        scale * max(math.dist(a, b) for a in points for b in points)
+        for points, scale in (
+            ([(0.0, 0.0), *([float(x) for x in q] for q in r.points)], r.scale_range[1])
+            for r in problem.configurations
+        )
     )  # fmt: skip
     short, angle = rng.uniform(0.5, 1.6), rng.uniform(math.pi / 3, math.pi / 2)
     long = short * rng.uniform(1.0, 1.8)

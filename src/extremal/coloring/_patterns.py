@@ -253,7 +253,7 @@ def search_patterns(
     if problem.free_color:
         kept, best = _uncover(kept, *where, problem.colors, seed % 2**32), 0
     cells = kept.reshape(n0, n1).astype(np.uint8)
-    return Colouring(colouring.lattice, cells, colouring.colors, colouring.free), int(best)
+    return colouring.with_cells(cells), int(best)
 
 
 @jit

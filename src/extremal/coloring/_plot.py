@@ -1,6 +1,6 @@
 """The verb `plot`: several periods of a colouring, circles on chosen points, conflicts in black."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ COLORS = (
 )  # fmt: skip
 _FREE = "#FFFFFF"
 _PIXELS = 700
+_HEXAGONS = 20_000  # in one picture; more are drawn as an image
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,9 @@ def draw(
     if isinstance(found, PolygonColouring) and not found.rest:
         _polygons(axes, found, half)
     else:
-        _image(axes, found, half, conflicts if settings.conflicts else None, settings.level)
+        marked = conflicts if settings.conflicts else None
+        if not (isinstance(found, Colouring) and _hexagons(axes, found, half, marked)):
+            _image(axes, found, half, marked, settings.level)
     _circles(axes, found, asked, settings)
     if settings.cell:
         corner = -(basis[0, :2] + basis[1, :2]) / 2
@@ -186,9 +189,45 @@ def _image(axes: Any, found: Any, half: float, conflicts: Any, level: float) -> 
     index = found.at(points).reshape(_PIXELS, _PIXELS)
     rgb = np.array([_rgb(c) for c in _palette(found)])[index]
     if conflicts is not None and conflicts.any():
-        marked = Colouring(found.lattice, conflicts.astype(np.uint8), 2)
+        marked = replace(found, cells=conflicts.astype(np.uint8), colors=2, free=False)
         rgb[marked.at(points).reshape(_PIXELS, _PIXELS) == 1] = 0.0
     axes.imshow(rgb, extent=(-half, half, -half, half), origin="lower", interpolation="nearest")
+
+
+def _hexagons(axes: Any, found: Colouring, half: float, conflicts: Any) -> bool:
+    """Draw every hexagon of the plane in view; False where there are too many to tell apart."""
+    from matplotlib.collections import PolyCollection
+
+    from ._hexagons import facets
+
+    area = abs(float(np.linalg.det(found.steps)))
+    if found.dim != 2 or found.cell != "hexagon" or 4 * half * half / area > _HEXAGONS:
+        return False
+    body = facets(found.shape)
+    outline = np.array([[float(x) for x in z] for z in body.corners]) * body.units / 2
+    outline = outline[np.argsort(np.arctan2(outline[:, 1], outline[:, 0]))]
+    reach = half + float(np.linalg.norm(outline, axis=1).max())
+    dual = np.linalg.inv(found.steps)
+    span = [int(np.ceil(1.5 * reach * np.linalg.norm(dual[:, i]))) for i in range(2)]
+    index = np.stack(
+        np.meshgrid(*(np.arange(-s, s + 1) for s in span), indexing="ij"), -1
+    ).reshape(-1, 2)  # fmt: skip
+    centres = index @ found.steps
+    seen = (np.abs(centres) <= reach).all(1)
+    index, centres = index[seen] % np.array(found.grid), centres[seen]
+    palette = np.array(_palette(found))
+    colors = palette[found.cells[tuple(index.T)]]
+    if conflicts is not None:
+        colors = np.where(conflicts[tuple(index.T)], "#000000", colors)
+    axes.add_collection(
+        PolyCollection(
+            list(centres[:, None] + outline[None]),
+            facecolors=list(colors),
+            edgecolors="#333333",
+            linewidths=0.3,
+        )
+    )
+    return True
 
 
 def _polygons(axes: Any, found: PolygonColouring, half: float) -> None:

@@ -30,6 +30,9 @@ class PolygonColouring:
         colors: How many colours there are, the free one not counted.
         free: Whether colour number `colors` is the free one.
         rest: Whether what the tiles leave uncovered is free; then tiles are convex.
+        axes: Squared units of the coordinates; (3, 1): x is in units of sqrt(3). Empty: 1.
+        owners: For open tiles: of every tile a 1 for each side and each corner that it owns, else
+            0, as two texts; side i follows corner i. Empty: tiles are closed.
     """
 
     lattice: Matrix
@@ -37,8 +40,33 @@ class PolygonColouring:
     colors: int
     free: bool = False
     rest: bool = False
+    axes: tuple[Fraction, ...] = ()
+    owners: tuple[tuple[str, str], ...] = ()
 
     dim = 2
+
+    def __post_init__(self) -> None:
+        if self.axes and (len(self.axes) != 2 or min(self.axes) <= 0):
+            raise ValueError(f"axes has two squared units above 0, or none; got {self.axes!r}.")
+        counts = [len(v) for _, v in self.tiles]
+        if self.owners and [(len(s), len(c)) for s, c in self.owners] != [(n, n) for n in counts]:
+            raise ValueError("owners has not a digit for every side and corner of every tile.")
+
+    @property
+    def weights(self) -> tuple[Fraction, Fraction]:
+        """The squared units of the coordinates."""
+        return (self.axes[0], self.axes[1]) if self.axes else (Fraction(1), Fraction(1))
+
+    def fits(self, asked: Problem) -> None:
+        """Refuse a problem that is not about these tiles.
+
+        Raises:
+            ColoringError: It has another dimension, configurations or other colours.
+        """
+        if asked.dim != 2 or asked.configurations:
+            raise ColoringError("polygons are for pair rules in the plane.")
+        if (asked.colors, asked.free_color) != (self.colors, self.free):
+            raise ColoringError("the colouring has other colours than the problem.")
 
     @property
     def palette(self) -> int:
@@ -47,8 +75,9 @@ class PolygonColouring:
 
     @property
     def basis(self) -> Float[np.ndarray, "2 2"]:
-        """The lattice rows in floats."""
-        return np.array([[float(x) for x in row] for row in self.lattice])
+        """The lattice rows in floats, in true units."""
+        units = np.sqrt([float(a) for a in self.weights])
+        return np.array([[float(x) for x in row] for row in self.lattice]) * units
 
     @property
     def free_density(self) -> Fraction:
@@ -61,8 +90,9 @@ class PolygonColouring:
         return sum((area(v) for c, v in self.tiles if c == self.colors), Fraction(0)) / period
 
     def floats(self) -> list[tuple[int, Float[np.ndarray, "_ 2"]]]:
-        """Return the tiles with vertices in floats."""
-        return [(c, np.array([[float(x), float(y)] for x, y in v])) for c, v in self.tiles]
+        """Return the tiles with vertices in floats, in true units."""
+        units = np.sqrt([float(a) for a in self.weights])
+        return [(c, np.array([[float(x), float(y)] for x, y in v]) * units) for c, v in self.tiles]
 
     def at(self, points: Float[np.ndarray, "m 2"]) -> Int[np.ndarray, " m"]:
         """Return the colours of points, in floats; what no tile covers is free."""
@@ -80,12 +110,13 @@ class PolygonColouring:
     def problems(self, asked: Problem, margin: float = 1e-9) -> list[str]:
         """Return which rules the tiles break, in floats with a margin; empty if none.
 
-        The certificate's checker decides the same in fractions.
+        The certificate's checker decides the same in fractions; so does this for open tiles.
         """
-        if asked.dim != 2 or asked.configurations:
-            raise ColoringError("polygons are for pair rules in the plane.")
-        if (asked.colors, asked.free_color) != (self.colors, self.free):
-            raise ColoringError("the colouring has other colours than the problem.")
+        self.fits(asked)
+        if self.owners:
+            from ._open_tiles import assigned_problems
+
+            return assigned_problems(self, asked)
         found: list[str] = []
         for spans, colors in asked.classes():
             reach = max(float(hi) for _, hi in spans) ** 0.5
@@ -111,13 +142,12 @@ class PolygonColouring:
 
     def part(self, asked: Problem) -> Part:
         """Return the claim of these tiles."""
-        witness = {
-            "lattice": [[str(x) for x in row] for row in self.lattice],
-            "tiles": [
-                {"color": c, "vertices": [[str(x), str(y)] for x, y in v]} for c, v in self.tiles
-            ],
-        }
-        digest = sha256(f"{witness['lattice']}|{witness['tiles']}".encode()).hexdigest()
+        plain = self.as_json()
+        witness = {name: plain[name] for name in ("lattice", "tiles", "axes") if name in plain}
+        text = f"{witness['lattice']}|{witness['tiles']}"
+        if self.axes:
+            text += f"|axes={witness['axes']}"
+        digest = sha256(text.encode()).hexdigest()
         claim = {
             "dim": 2,
             "colors": self.colors,
@@ -127,6 +157,7 @@ class PolygonColouring:
                 for spans, cs in asked.classes()
             ],
             "rest": self.rest,
+            **({"semantics": "assigned"} if self.owners else {}),
             "free_density": str(self.free_density),
             "coloring_sha256": digest,
         }
@@ -137,12 +168,20 @@ class PolygonColouring:
         return {
             "lattice": [[str(x) for x in row] for row in self.lattice],
             "tiles": [
-                {"color": c, "vertices": [[str(x), str(y)] for x, y in v]} for c, v in self.tiles
+                {"color": c, "vertices": [[str(x), str(y)] for x, y in v], **self._owned(k)}
+                for k, (c, v) in enumerate(self.tiles)
             ],
             "colors": self.colors,
             "free": self.free,
             "rest": self.rest,
+            **({"axes": [str(a) for a in self.axes]} if self.axes else {}),
         }
+
+    def _owned(self, tile: int) -> dict[str, str]:
+        if not self.owners:
+            return {}
+        sides, corners = self.owners[tile]
+        return {"sides": sides, "corners": corners}
 
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> "PolygonColouring":
@@ -161,6 +200,10 @@ class PolygonColouring:
                 int(plain["colors"]),
                 bool(plain["free"]),
                 bool(plain["rest"]),
+                tuple(Fraction(a) for a in plain.get("axes", ())),
+                tuple((str(t["sides"]), str(t["corners"])) for t in plain["tiles"])
+                if any("sides" in t for t in plain["tiles"])
+                else (),
             )
         except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
             raise ColoringError(

@@ -70,6 +70,8 @@ class Rule:
         pattern: For `points`: which colours the origin, q_1, …, q_m may not have together. Empty:
             the same colour everywhere, for each of `colors`.
         motions: `"rigid"` (reflections too), `"direct"` or `"translations"`.
+        scales: For `points`: (low, high), and copies scaled by any number from low to high are
+            forbidden, too. Empty: copies of the same size only.
         norm: 2, or another p of at least 1 (training only; certificates are for 2).
         parameter: A name that makes `distance` a parameter.
 
@@ -85,6 +87,7 @@ class Rule:
     motions: Motions = "rigid"
     norm: float = 2.0
     parameter: str | None = None
+    scales: tuple[Any, ...] = ()
 
     def __post_init__(self) -> None:
         if (self.distance is None) == (not self.points):
@@ -99,6 +102,15 @@ class Rule:
             object.__setattr__(self, "colors", tuple(self.colors))
             if not self.colors:
                 raise ValueError("the rule names no colour; leave colors out to bind each of them.")
+        if self.scales:
+            scales = tuple(rational(s) for s in self.scales)
+            if self.distance is not None:
+                raise ValueError("scales are for points; for a distance give an interval.")
+            if len(scales) != 2 or not 0 < scales[0] <= scales[1]:
+                raise ValueError(
+                    f"scales is (low, high) with 0 < low <= high, got {self.scales!r}."
+                )
+            object.__setattr__(self, "scales", scales)
         if self.distance is not None:
             low, high = self._ends()
             if low.sign <= 0:
@@ -141,6 +153,11 @@ class Rule:
         low, high = self._ends()
         return ((low.square, high.square),)
 
+    @property
+    def scale_range(self) -> tuple[float, float]:
+        """The least and the largest scale, in floats."""
+        return (float(self.scales[0]), float(self.scales[1])) if self.scales else (1.0, 1.0)
+
     def bound(self, colors: int) -> tuple[int, ...]:
         """Return the colours that the rule binds, of 0 to colors - 1."""
         if self.pattern:
@@ -165,6 +182,7 @@ class Rule:
             "motions": self.motions,
             "norm": "inf" if self.norm == math.inf else self.norm,
             "parameter": self.parameter,
+            **({"scales": [str(s) for s in self.scales]} if self.scales else {}),
         }
 
 
@@ -375,6 +393,7 @@ class Problem:
             if isinstance(values.get("distance"), list):
                 values["distance"] = tuple(values["distance"])
             values["norm"] = float(values.get("norm", 2.0))
+            values["scales"] = tuple(values.get("scales", ()))
             values["pattern"] = tuple(tuple(p) for p in values.get("pattern", ()))
             rules.append(Rule(**values))
         return cls(

@@ -51,6 +51,8 @@ class FindConfig:
     distance is 1; 0 0 means 0.3 to 0.8 in the plane and 0.15 to 0.45 in space."""
     permuted: bool = False
     """Let patterns repeat with colours of equal rules exchanged: a smaller cell to search in."""
+    cell: Literal["parallelogram", "hexagon"] = "parallelogram"
+    """Kind of the cells: hexagons are the points nearest to those of the fine lattice."""
     tries: int = 3
     """How many of the best starts of a round are finished."""
     preset: Literal["", "reference"] = ""
@@ -147,7 +149,7 @@ def round_of(job: Job) -> dict[str, Any]:
         try:
             candidate = finish(
                 soft, problem, grid, seed=seed, iterations=settings.iterations,
-                free_price=settings.free_price,
+                free_price=settings.free_price, cell=settings.cell,
             )  # fmt: skip
         except ColoringError as error:
             note = str(error)

@@ -139,7 +139,7 @@ def screen(colouring: Colouring, problem: Problem, closed: bool = False) -> Conf
     flat = np.ascontiguousarray(colouring.cells).reshape(depth * height, columns)
     words = ((2 * columns + 63) >> 6) + 1
     for spans, colors in problem.classes():
-        offsets = half(forbidden(colouring.exact_steps, spans, closed))
+        offsets = half(forbidden(colouring.shape, spans, closed))
         padded = np.zeros((len(offsets), 3), np.int64)
         padded[:, 3 - colouring.dim :] = reduced_rows(offsets, colouring.grid)
         padded = padded[np.lexsort((padded[:, 1], padded[:, 0], padded[:, 2]))]
@@ -195,7 +195,7 @@ def conflict_pairs(colouring: Colouring, problem: Problem) -> int:
     fits(colouring, problem)
     total = 0
     for spans, colors in problem.classes():
-        offsets = reduced(forbidden(colouring.exact_steps, spans), colouring.grid)
+        offsets = reduced(forbidden(colouring.shape, spans), colouring.grid)
         for color in colors:
             total += int(pair_counts(colouring.cells, color)[tuple(offsets.T)].sum())
     return total
@@ -216,7 +216,7 @@ def free_of(colouring: Colouring, problem: Problem) -> Float[np.ndarray, "..."]:
     """Return for every cell how many forbidden partners of its own colour it has."""
     found = np.zeros(colouring.grid)
     for spans, colors in problem.classes():
-        offsets = reduced(forbidden(colouring.exact_steps, spans), colouring.grid)
+        offsets = reduced(forbidden(colouring.shape, spans), colouring.grid)
         for color in colors:
             counts = neighbour_counts(colouring.cells, color, offsets)
             found += np.where(colouring.cells == color, counts, 0)

@@ -23,7 +23,7 @@ from jaxtyping import Float
 
 from extremal.lab import generator
 
-from ._colouring import Colouring, rational_lattice
+from ._colouring import Cell, Colouring, Shape, rational_lattice
 from ._errors import ColoringError
 from ._exchange import (
     Exchange,
@@ -63,10 +63,16 @@ class Candidate:
         return (float(self.residue), float(self.colouring.free_density), self.loss)
 
 
-def blur_of(basis: Float[np.ndarray, "n n"], grid: Sequence[int]) -> float:
-    """Return half the mean thickness of the annulus of offsets: 1.27 cell sides in the plane."""
+def blur_of(
+    basis: Float[np.ndarray, "n n"], grid: Sequence[int], cell: Cell = "parallelogram"
+) -> float:
+    """Return half the mean thickness of the annulus of offsets, for good cells.
+
+    In the plane 1.27 roots of the area for squares, 1.185 for regular hexagons.
+    """
     side = abs(float(np.linalg.det(basis))) / math.prod(grid)
-    return (1.27 if len(grid) == 2 else 1.5) * side ** (1 / len(grid))
+    width = {"parallelogram": 1.27, "hexagon": 1.185}[cell] if len(grid) == 2 else 1.5
+    return width * side ** (1 / len(grid))
 
 
 def random_start(
@@ -251,6 +257,7 @@ def finish(
     free_price: float = 0.05,
     refine_steps: int = 300,
     relax_steps: int = 300,
+    cell: Cell = "parallelogram",
 ) -> Candidate:
     """Turn a soft colouring into cells that break as little as can be.
 
@@ -263,6 +270,7 @@ def finish(
         free_price: What a free point costs, against the rate of conflicting pairs.
         refine_steps: Of the lattice refinement; 0 keeps the lattice.
         relax_steps: Of the annealing.
+        cell: Kind of the cells.
 
     Raises:
         ColoringError: The cells are too large for a rule.
@@ -273,17 +281,20 @@ def finish(
         wanted = tuple(n * small_grid(grid, exchange) for n in exchange.orders)
     if refine_steps:
         soft, _ = refine_lattice(
-            soft, problem, refine_steps, blur=blur_of(basis, wanted), free_price=free_price
+            soft, problem, refine_steps, blur=blur_of(basis, wanted, cell), free_price=free_price
         )
     lattice = rational_lattice(soft.basis)
     steps = tuple(tuple(x / n for x in v) for v, n in zip(lattice, wanted, strict=True))
-    count = max((len(forbidden(steps, spans)) for spans, _ in problem.classes()), default=1)
+    shape = Shape(steps, cell)
+    count = max((len(forbidden(shape, spans)) for spans, _ in problem.classes()), default=1)
     logits = resample(soft.logits, wanted)
     if exchange is not None:  # equal in every small cell to the last digit
         logits = exchange.whole(exchange.small(logits))
     start = Soft(logits, np.array([[float(x) for x in v] for v in lattice]), exchange)
-    relaxed, loss = relax(start, problem, lattice, relax_steps, free_price=free_price * count)
-    colouring = relaxed.rounded(problem)
+    relaxed, loss = relax(
+        start, problem, lattice, relax_steps, free_price=free_price * count, cell=cell
+    )
+    colouring = relaxed.rounded(problem, cell=cell)
     return settle(colouring, problem, seed, iterations, loss)
 
 
@@ -317,6 +328,8 @@ def go_finer(
 ) -> Candidate:  # fmt: skip
     """Cut each cell into factor^n and let the boundaries move; never worse than before.
 
+    Hexagons cannot be cut: finer ones are a new colouring, and the old one is kept if it is better.
+
     Args:
         colouring: A start, valid or not.
         problem: Its rules.
@@ -333,19 +346,29 @@ def go_finer(
     plain = colouring.refined(factor) if factor > 1 else colouring
     soft = soften(plain, 6.0, 0.7 * factor)
     grid = plain.grid[0]
-    lattice = colouring.lattice
+    lattice, axes = colouring.lattice, colouring.axes
     if move_lattice:
         coarse = Soft(resample(soft.logits, min(grid, 64)), soft.basis)
         coarse, _ = refine_lattice(
-            coarse, problem, 100, blur=blur_of(soft.basis, plain.grid), free_price=free_price
+            coarse,
+            problem,
+            100,
+            blur=blur_of(soft.basis, plain.grid, plain.cell),
+            free_price=free_price,
         )
-        lattice = rational_lattice(coarse.basis, 5)
+        lattice, axes = rational_lattice(coarse.basis, 5), ()
     steps = tuple(tuple(x / n for x in v) for v, n in zip(lattice, plain.grid, strict=True))
-    count = max((len(forbidden(steps, spans)) for spans, _ in problem.classes()), default=1)
+    shape = Shape(steps, plain.cell, axes)
+    count = max((len(forbidden(shape, spans)) for spans, _ in problem.classes()), default=1)
+    if device != "cpu" and (plain.cell, axes) != ("parallelogram", ()):
+        raise ColoringError(
+            "on a GPU cells are parallelograms with plain coordinates; go finer on the CPU."
+        )
     if device == "cpu":
         relaxed, loss = relax(
-            soft, problem, lattice, relax_steps, (0.7, 3.0), rate=0.1, free_price=free_price * count
-        )
+            soft, problem, lattice, relax_steps, (0.7, 3.0), rate=0.1,
+            free_price=free_price * count, cell=plain.cell, units=axes,
+        )  # fmt: skip
     else:
         from ._batch import relax_on
 
@@ -353,9 +376,10 @@ def go_finer(
             soft, problem, lattice, relax_steps, (0.7, 3.0), free_price=free_price, device=device
         )
     cells = relaxed.logits.argmax(0).astype(np.uint8)
-    moved = Colouring(lattice, cells, problem.colors, problem.free_color)
+    moved = Colouring(lattice, cells, problem.colors, problem.free_color, plain.cell, axes)
     after = settle(moved, problem, seed, iterations, loss)
-    before = Candidate(plain, conflict_pairs(plain, problem), math.inf)
+    kept = plain if plain.cell == "parallelogram" else colouring
+    before = Candidate(kept, conflict_pairs(kept, problem), math.inf)
     if problem.free_color and before.residue == 0:
-        before = settle(plain, problem, seed, iterations)
+        before = settle(kept, problem, seed, iterations)
     return min((before, after), key=Candidate.key)

@@ -10,12 +10,13 @@ sum_c <p_c, 1_F * p_c> with F the forbidden offsets, the exact relaxation of the
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
-from ._colouring import Colouring, Matrix, rational_lattice
+from ._colouring import Cell, Colouring, Matrix, Shape, rational_lattice
 from ._exchange import Exchange
 from ._fft import irfftn, rfftn
 from ._offsets import forbidden, reduced
@@ -38,11 +39,11 @@ class Soft:
         """Return the distribution over colours of each grid point."""
         return softmax(self.logits * sharpness)
 
-    def rounded(self, problem: Problem, digits: int = 4) -> Colouring:
+    def rounded(self, problem: Problem, digits: int = 4, cell: Cell = "parallelogram") -> Colouring:
         """Return the likeliest colour of every cell; ties go to the lowest colour."""
         cells = self.logits.argmax(0).astype(np.uint8)
         lattice = rational_lattice(self.basis, digits)
-        return Colouring(lattice, cells, problem.colors, problem.free_color)
+        return Colouring(lattice, cells, problem.colors, problem.free_color, cell)
 
 
 def softmax(x: Float[np.ndarray, "k ..."]) -> Float[np.ndarray, "k ..."]:
@@ -223,6 +224,8 @@ def relax(
     sharpness: tuple[float, float] = (0.5, 3.0),
     rate: float = 0.1,
     free_price: float = 0.0,
+    cell: Cell = "parallelogram",
+    units: tuple[Fraction, ...] = (),
 ) -> tuple[Soft, float]:
     """Anneal colours on a fixed exact lattice by the relaxation of the certificate itself.
 
@@ -234,6 +237,8 @@ def relax(
         sharpness: Of the softmax, from and to, growing geometrically.
         rate: Of the logits.
         free_price: What a free cell costs, where one conflicting partner costs 1.
+        cell: Kind of the cells.
+        units: Squared units of the lattice's coordinates; empty: 1.
 
     Returns:
         The result (logits multiplied by the last sharpness) and its last loss a cell.
@@ -246,7 +251,7 @@ def relax(
     kernels: list[tuple[list[int], Float[np.ndarray, ...]]] = []
     for spans, colors in problem.classes():
         kernel = np.zeros(grid, np.float32)
-        kernel[tuple(reduced(forbidden(steps_exact, spans), grid).T)] = 1.0
+        kernel[tuple(reduced(forbidden(Shape(steps_exact, cell, units), spans), grid).T)] = 1.0
         # F = -F, so the transform is real
         kernels.append((list(colors), np.ascontiguousarray(rfftn(kernel).real)))
     logits = _variables(soft).astype(np.float32)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int, Integer
 
-from ._colouring import Colouring, Matrix
+from ._colouring import Colouring, Matrix, Shape
 from ._errors import ColoringError
 from ._jit import jit
 from ._offsets import forbidden, reduced
@@ -39,7 +39,7 @@ class Graph:
     kinds: tuple[Int[np.ndarray, "_ n"], ...]
 
 
-def graph_of(steps: Matrix, grid: Sequence[int], problem: Problem) -> Graph:
+def graph_of(cells: Shape | Matrix, grid: Sequence[int], problem: Problem) -> Graph:
     """Return the forbidden offsets of a problem's pair rules on a torus.
 
     Raises:
@@ -49,7 +49,7 @@ def graph_of(steps: Matrix, grid: Sequence[int], problem: Problem) -> Graph:
     dim = len(grid)
     lists: dict[int, Int[np.ndarray, "m n"]] = {}
     for spans, colors in problem.classes():
-        found = reduced(forbidden(steps, spans), grid)
+        found = reduced(forbidden(cells, spans), grid)
         if len(found) and not found.any(1).all():
             raise ColoringError(
                 f"colours {', '.join(map(str, colors))} conflict with themselves within one cell "
@@ -280,7 +280,7 @@ def tabu(
 
     Cost: a move takes a few ns an offset and conflicting cell.
     """
-    graph = graph_of(colouring.exact_steps, colouring.grid, problem)
+    graph = graph_of(colouring.shape, colouring.grid, problem)
     color = colouring.cells.ravel().astype(np.int64)
     table = counts_of(colouring.cells, graph)
     kept, best, _ = _repair(
@@ -309,7 +309,7 @@ def fill(
     """
     if not colouring.free:
         raise ColoringError("only a colouring with a free colour can be filled.")
-    graph = graph_of(colouring.exact_steps, colouring.grid, problem)
+    graph = graph_of(colouring.shape, colouring.grid, problem)
     color = colouring.cells.ravel().astype(np.int64)
     table = counts_of(colouring.cells, graph)
     _uncover(color, table, graph.grid, graph.offsets, graph.starts, problem.colors)
@@ -338,4 +338,4 @@ def _uncover(color, counts, grid, offsets, starts, free):
 
 def _with(colouring: Colouring, flat: Int[np.ndarray, " cells"]) -> Colouring:
     cells = flat.reshape(colouring.grid).astype(np.uint8)
-    return Colouring(colouring.lattice, cells, colouring.colors, colouring.free)
+    return colouring.with_cells(cells)

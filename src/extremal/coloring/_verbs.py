@@ -84,8 +84,8 @@ class FormaliseConfig:
     """Cells along each axis."""
     lattice: Literal["refine", "keep"] = "refine"
     """Whether the period may move a little."""
-    cell: Literal["parallelogram"] = "parallelogram"
-    """The shape of the cells."""
+    cell: Literal["parallelogram", "hexagon"] = "parallelogram"
+    """Kind of the cells: hexagons are the points nearest to those of the fine lattice."""
     permuted: bool = False
     """Fold a network onto a small cell that repeats with colours of equal rules exchanged."""
     free_price: float = 0.05
@@ -130,6 +130,8 @@ def formalise(
         raise ValueError(f"grid is a number of cells of at least 2, got {settings.grid}.")
     asked = read_problem(problem, source)
     steps = 300 if settings.lattice == "refine" else 0
+    if settings.cell == "hexagon" and asked.configurations:
+        raise ColoringError("configurations are decided for parallelograms; leave --cell out.")
     if isinstance(source, Network):
         if settings.permuted:
             exchangeable(asked)
@@ -144,7 +146,7 @@ def formalise(
     candidates = [
         finish(
             soft, asked, settings.grid, seed=settings.seed, iterations=settings.iterations,
-            free_price=settings.free_price, refine_steps=steps,
+            free_price=settings.free_price, refine_steps=steps, cell=settings.cell,
         )
         for soft in softs
     ]  # fmt: skip
@@ -315,7 +317,17 @@ def _tiles(
             raise ColoringError(
                 "tiles whose rest is free do not fit together, so refine cannot move them."
             )
+        if found.axes or found.owners:
+            raise ColoringError(
+                "refine moves closed tiles with plain coordinates; these have other units or "
+                "assigned boundaries."
+            )
         return tiles_of(found), found
+    if (found.cell, found.axes) != ("parallelogram", ()):
+        raise ColoringError(
+            "refine traces parallelograms with plain coordinates; formalise the colouring on such "
+            "cells first."
+        )
     if not asked.configurations:
         found = smooth(found, asked)  # fingers of two colours would be patches of their own
     return trace(found, settings.tolerance, settings.smallest), found

@@ -124,7 +124,9 @@ def _finished(
     grid = now.grid[0]
     while grid <= finest:
         try:
-            found = finish(soften(now, 3.0, 2.0), asked, grid, seed=seed, iterations=iterations)
+            found = finish(
+                soften(now, 3.0, 2.0), asked, grid, seed=seed, iterations=iterations, cell=now.cell
+            )
         except ColoringError:  # cells too large for the wider interval
             found = None
         if found is not None and found.residue == 0:

@@ -1,9 +1,11 @@
 """What the checkers of periodic cell colourings share: reading the witness, shifting on the torus.
 
-A colouring of R^n repeats under the lattice of the rows v_1 … v_n and is constant on the half-open
-cells sum (x_i + [0, 1)) u_i with u_i = v_i / N_i. All vectors are kept as integers: multiplied by
-one common denominator `scale`. The cells of one colour are the bits of one integer, the last axis
-running fastest.
+A colouring of R^n repeats under the lattice of the rows v_1 … v_n and is constant on half-open
+cells at the points sum x_i u_i with u_i = v_i / N_i: parallelograms, or hexagons, that is, the
+points nearest to them (`_coloring_bodies` says which points of boundaries). Coordinate k may be in
+units of sqrt(axes[k]), so that lattices such as the regular hexagonal one are exact. All vectors
+are kept as integers: multiplied by one common denominator `scale`; squared norms by `unit`. The
+cells of one colour are the bits of one integer, the last axis running fastest.
 """
 
 import math
@@ -18,6 +20,8 @@ from extremal.verify._rejected import Rejected
 
 MAX_CELLS = 1 << 26
 WITNESS = ("lattice", "denominator", "grid", "runs")
+OPTIONAL = ("cell", "axes")
+CELLS = ("parallelogram", "hexagon")
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,9 @@ class Torus:
     steps: tuple[tuple[int, ...], ...]  # u_i * scale
     scale: int
     masks: tuple[int, ...]  # the cells of each colour, the free one last
+    cell: str = "parallelogram"
+    axes: tuple[int, ...] = ()  # weights of the coordinates, integers
+    unit: int = 1  # squared norms of integer vectors, with these weights, are so many times larger
 
     @property
     def cells(self) -> int:
@@ -82,6 +89,11 @@ def read_torus(claim: dict[str, Any], witness: dict[str, Any]) -> Torus:
         raise Rejected(f"there are more than {MAX_CELLS} cells.")
     if determinant(lattice) == 0:
         raise Rejected("the lattice is singular.")
+    cell = witness.get("cell", "parallelogram")
+    if cell not in CELLS:
+        raise Rejected(f"cell is {cell!r}, not {' or '.join(CELLS)}.")
+    axes = _axes(witness, dim)
+    share = math.lcm(*(a.denominator for a in axes))
     common = math.lcm(*grid)
     steps = tuple(
         tuple(x * (common // n) for x in row) for row, n in zip(lattice, grid, strict=True)
@@ -93,12 +105,17 @@ def read_torus(claim: dict[str, Any], witness: dict[str, Any]) -> Torus:
         table = bytearray(b"0" * 256)
         table[color] = ord("1")
         masks.append(int(backwards.translate(bytes(table)), 2))
-    return Torus(dim, tuple(grid), steps, denominator * common, tuple(masks))
+    scale = denominator * common
+    return Torus(
+        dim, tuple(grid), steps, scale, tuple(masks), cell,
+        tuple(int(a * share) for a in axes), scale * scale * share,
+    )  # fmt: skip
 
 
 def digest(witness: dict[str, Any]) -> str:
     """Return the SHA-256 that ties a claim to its witness."""
     parts = [str(witness.get(name)) for name in WITNESS]
+    parts += [f"{name}={witness[name]}" for name in OPTIONAL if name in witness]
     return sha256("|".join(parts).encode()).hexdigest()
 
 
@@ -146,6 +163,17 @@ def check_density(claim: dict[str, Any], torus: Torus) -> Fraction:
             f"cells are free, which is {density}."
         )
     return density
+
+
+def _axes(witness: dict[str, Any], dim: int) -> list[Fraction]:
+    """The squared lengths of the units of the coordinates; 1 where nothing is said."""
+    if "axes" not in witness:
+        return [Fraction(1)] * dim
+    given = fields.items(witness, "axes")
+    found = [fraction(a, "an axis") for a in given]
+    if len(found) != dim or any(a <= 0 for a in found):
+        raise Rejected(f"axes is {given!r}, not {dim} squared lengths above 0.")
+    return found
 
 
 def _integers(rows: list[Any], dim: int) -> tuple[tuple[int, ...], ...]:

@@ -5,10 +5,11 @@ distance in that rule's set; the free colour, where there is one, has exactly th
 Does not say: that fewer colours or less free space are impossible.
 
 Two cells at offset D, an integer vector, contain points at distance r exactly if r is the norm of
-a point of the open parallelotope P(D) = {sum (D_i + s_i) u_i, |s_i| < 1}: if min < r < max of the
-norm over its closure (0 <= r for D = 0). So the rule of a set S holds if and only if, for every
-D with S between min and max, no cell x has both x and x + D of the colour. With closed cells the
-comparisons are not strict. All of it is decided in integers.
+a point of the open set P(D) = sum D_i u_i + B, B the difference body of the cells
+(`_coloring_bodies`): if min < r < max of the norm over its closure (0 <= r for D = 0). So the rule
+of a set S holds if and only if, for every D with S between min and max, no cell x has both x and
+x + D of the colour. With closed cells the comparisons are not strict. All of it is decided in
+integers.
 """
 
 from fractions import Fraction
@@ -19,8 +20,9 @@ from pathlib import Path
 from typing import Any, cast
 
 from extremal.verify import _fields as fields
+from extremal.verify._proved import _coloring_witness as shared
+from extremal.verify._proved._coloring_bodies import Body, body, duals
 from extremal.verify._proved._coloring_witness import (
-    WITNESS,
     Torus,
     check_density,
     fraction,
@@ -31,6 +33,7 @@ from extremal.verify._rejected import Rejected
 
 STRENGTH = "proved"
 CLAIM = ("dim", "colors", "free", "rules", "semantics", "free_density", "coloring_sha256")
+WITNESS = (*shared.WITNESS, *shared.OPTIONAL)
 __all__ = ["CLAIM", "STRENGTH", "WITNESS", "check"]
 
 Vector = tuple[int, ...]
@@ -45,14 +48,15 @@ def check(claim: dict[str, Any], witness: dict[str, Any], folder: Path) -> list[
     closed = claim["semantics"] == "closed"
     sets = _rules(claim)
     density = check_density(claim, torus)
+    difference = body(torus.steps, torus.cell, torus.axes)
     by_set: dict[tuple[Span, ...], list[int]] = {}
     for color, spans in sets.items():
         by_set.setdefault(spans, []).append(color)
     said: list[str] = []
     for spans, colors in sorted(by_set.items(), key=lambda item: item[1]):
-        offsets = _offsets(torus, spans, closed)
+        offsets = _offsets(torus, difference, spans, closed)
         for color in colors:
-            _no_pair(torus, color, offsets, spans, closed)
+            _no_pair(torus, difference, color, offsets, spans, closed)
         names = ", ".join(map(str, colors))
         where = ", ".join(_name(lo, hi) for lo, hi in spans)
         said.append(
@@ -91,16 +95,14 @@ def _rules(claim: dict[str, Any]) -> dict[int, tuple[Span, ...]]:
     return {color: tuple(sorted(spans)) for color, spans in sorted(found.items())}
 
 
-def _offsets(torus: Torus, spans: tuple[Span, ...], closed: bool) -> list[Vector]:
+def _offsets(torus: Torus, difference: Body, spans: tuple[Span, ...], closed: bool) -> list[Vector]:
     """Every D, one of D and -D, whose two cells contain points at a distance in the set."""
     found: set[Vector] = set()
     for low, high in spans:
-        # Squared distances in the integer unit: compare q * (norm^2) with p.
-        lo = (low.numerator * torus.scale**2, low.denominator)
-        hi = (high.numerator * torus.scale**2, high.denominator)
-        ranges = [range(-b, b + 1) for b in _bounds(torus, hi)[:-1]]
+        lo, hi = low * torus.unit, high * torus.unit
+        ranges = [range(-b, b + 1) for b in _bounds(torus, difference, hi)[:-1]]
         for head in product(*ranges):
-            inner, outer = _line(torus, head, lo, hi, closed)
+            inner, outer = _line(torus, difference, head, lo, hi, closed)
             for last in outer:
                 if last not in inner:
                     d = (*head, last)
@@ -109,27 +111,24 @@ def _offsets(torus: Torus, spans: tuple[Span, ...], closed: bool) -> list[Vector
     return sorted(found)
 
 
-def _bounds(torus: Torus, high: tuple[int, int]) -> list[int]:
-    """How large |D_i| can be if P(D) meets the ball of squared radius high[0] / high[1].
+def _bounds(torus: Torus, difference: Body, high: Fraction) -> list[int]:
+    """How large |D_i| can be if P(D) meets the ball of squared radius `high`.
 
-    For every point z of R^n with coordinates z_i in the basis u: |z_i| <= |z| * |w_i| with w the
-    dual basis, and D_i differs from a coordinate of a point of P(D) by at most 1.
+    The coordinate i of a vector z in the basis u is n_i z / (n_i u_i), with n_i across the other
+    u_j, so at most |z| |n_i| / (n_i u_i); D_i differs from that of a point of P(D) by at most the
+    largest coordinate in B, which is at a corner.
     """
     bounds: list[int] = []
-    for i in range(torus.dim):
-        others = [u for j, u in enumerate(torus.steps) if j != i]
-        if torus.dim == 2:
-            normal = (-others[0][1], others[0][0])
-        else:
-            (a, b, c), (d, e, f) = others
-            normal = (b * f - c * e, c * d - a * f, a * e - b * d)
-        height = _dot(normal, torus.steps[i])  # not 0: the lattice is regular
-        bounds.append(isqrt(high[0] * _dot(normal, normal) // (high[1] * height**2)) + 2)
+    for n, u in zip(duals(torus.steps, torus.axes), torus.steps, strict=True):
+        height = _dot(n, u, torus.axes)  # above 0: the lattice is regular
+        reach = isqrt(int(high * _dot(n, n, torus.axes)) // height**2) + 1
+        corner = max(abs(_dot(n, c, torus.axes)) for c in difference.corners)
+        bounds.append(reach + corner // (height * difference.denominator) + 1)
     return bounds
 
 
 def _line(
-    torus: Torus, head: Vector, lo: tuple[int, int], hi: tuple[int, int], closed: bool
+    torus: Torus, difference: Body, head: Vector, low: Fraction, high: Fraction, closed: bool
 ) -> tuple[range, range]:
     """Along the last axis: where the farthest point is too near, and where the nearest is in reach.
 
@@ -140,11 +139,10 @@ def _line(
         sum(d * u[k] for d, u in zip(head, torus.steps, strict=False)) for k in range(torus.dim)
     )
     last = torus.steps[-1]
-    start = round(Fraction(-_dot(base, last), _dot(last, last)))
-    low, high = Fraction(*lo), Fraction(*hi)
+    start = round(Fraction(-_dot(base, last, torus.axes), _dot(last, last, torus.axes)))
     # Functions of the module, not nested ones: this is called once a line of cells.
-    inner = _below(partial(_far, torus, base), start, low, not closed)
-    outer = _below(partial(_near, torus, base, head), start, high, closed)
+    inner = _below(partial(_far, torus, difference, base), start, low, not closed)
+    outer = _below(partial(_near, torus, difference, base), start, high, closed)
     return inner, outer
 
 
@@ -152,14 +150,12 @@ def _at(torus: Torus, base: Vector, t: int) -> Vector:
     return tuple(b + t * x for b, x in zip(base, torus.steps[-1], strict=True))
 
 
-def _far(torus: Torus, base: Vector, t: int) -> Fraction:
-    return Fraction(_farthest(_at(torus, base, t), torus.steps))
+def _far(torus: Torus, difference: Body, base: Vector, t: int) -> Fraction:
+    return difference.far(_at(torus, base, t))
 
 
-def _near(torus: Torus, base: Vector, head: Vector, t: int) -> Fraction:
-    if abs(t) <= 1 and all(abs(d) <= 1 for d in head):
-        return Fraction(0)
-    return _nearest(_at(torus, base, t), torus.steps)
+def _near(torus: Torus, difference: Body, base: Vector, t: int) -> Fraction:
+    return difference.near(_at(torus, base, t))
 
 
 def _good(value: Fraction, bound: Fraction, or_equal: bool) -> bool:
@@ -196,62 +192,10 @@ def _edge(value: Any, start: int, sign: int, bound: Fraction, or_equal: bool) ->
     return start + sign * inside
 
 
-def _farthest(centre: Vector, steps: tuple[Vector, ...]) -> int:
-    """The largest squared norm over centre + sum s_i u_i, |s_i| <= 1; it is at a corner."""
-    corners = [centre]
-    for u in steps:
-        corners = [
-            tuple(a + sign * b for a, b in zip(c, u, strict=True))
-            for c in corners
-            for sign in (1, -1)
-        ]
-    return max(_dot(c, c) for c in corners)
-
-
-def _nearest(centre: Vector, steps: tuple[Vector, ...]) -> Fraction:
-    """The least squared norm over centre + sum s_i u_i, |s_i| <= 1.
-
-    Where the minimum over all s has some |s_i| > 1, one such s_i is at that bound in the minimum
-    over the box: else a step towards the former would stay in the box and lower the norm.
-    """
-    if not steps:
-        return Fraction(_dot(centre, centre))
-    gram = [[_dot(u, v) for v in steps] for u in steps]
-    against = [-_dot(u, centre) for u in steps]
-    whole, tops = _cramer(gram, against)
-    beyond = [i for i, top in enumerate(tops) if abs(top) > whole]
-    if not beyond:
-        drop = sum(top * a for top, a in zip(tops, against, strict=True))
-        return Fraction(_dot(centre, centre) * whole - drop, whole)
-    best: list[Fraction] = []
-    for i in beyond:
-        sign = 1 if tops[i] > 0 else -1
-        moved = tuple(a + sign * b for a, b in zip(centre, steps[i], strict=True))
-        best.append(_nearest(moved, steps[:i] + steps[i + 1 :]))
-    return min(best)
-
-
-def _cramer(gram: list[list[int]], rhs: list[int]) -> tuple[int, list[int]]:
-    """The determinant of a positive definite system and its solution times the determinant."""
-
-    def det(m: list[list[int]]) -> int:
-        if len(m) == 1:
-            return m[0][0]
-        return sum(
-            (-1) ** j * m[0][j] * det([row[:j] + row[j + 1 :] for row in m[1:]])
-            for j in range(len(m))
-        )
-
-    columns = range(len(rhs))
-    tops = [
-        det([[rhs[i] if j == k else gram[i][j] for j in columns] for i in columns]) for k in columns
-    ]
-    return det(gram), tops
-
-
 def _no_pair(
-    torus: Torus, color: int, offsets: list[Vector], spans: tuple[Span, ...], closed: bool
-) -> None:
+    torus: Torus, difference: Body, color: int, offsets: list[Vector], spans: tuple[Span, ...],
+    closed: bool,
+) -> None:  # fmt: skip
     """Raise if two cells of the colour are at one of the offsets."""
     mask = torus.masks[color]
     if not mask:
@@ -270,124 +214,107 @@ def _no_pair(
             both = ((mask >> (whole - low)) & turned[tail]) << (whole - low)
         if both:
             x = torus.place((both & -both).bit_length() - 1)
-            raise Rejected(_counterexample(torus, color, x, d, spans, closed))
+            raise Rejected(_counterexample(torus, difference, color, x, d, spans, closed))
 
 
 def _counterexample(
-    torus: Torus, color: int, x: Vector, d: Vector, spans: tuple[Span, ...], closed: bool
-) -> str:
+    torus: Torus, difference: Body, color: int, x: Vector, d: Vector, spans: tuple[Span, ...],
+    closed: bool,
+) -> str:  # fmt: skip
     """Two points of one colour at a forbidden distance, in rational coordinates where there are."""
     y = tuple((a + b) % n for a, b, n in zip(x, d, torus.grid, strict=True))
     where = f"cells {x} and {y} both have colour {color} and hold points at a forbidden distance"
     for low, high in spans:
-        pair = _points(torus, x, d, low, high)
+        pair = _points(torus, difference, x, d, low * torus.unit, high * torus.unit)
         if pair is not None:
             p, q, text = pair
-            points = " and ".join("(" + ", ".join(map(str, z)) + ")" for z in (p, q))
+            points = " and ".join(_coordinates(torus, z) for z in (p, q))
             return f"{where}: {points}, {text}."
     return f"{where} on their boundary (closed cells)." if closed else f"{where}."
 
 
 def _points(
-    torus: Torus, x: Vector, d: Vector, low: Fraction, high: Fraction
+    torus: Torus, difference: Body, x: Vector, d: Vector, low: Fraction, high: Fraction
 ) -> tuple[list[Fraction], list[Fraction], str] | None:
     """Walk inside P(d) from its point nearest to 0 to its farthest until the norm is right."""
-    steps = [[Fraction(a, torus.scale) for a in u] for u in torus.steps]
+    centre = _combined(torus, d)
     pull = 1 - Fraction(1, 10**9)
-    corners = [[pull * s for s in signs] for signs in product((1, -1), repeat=torus.dim)]
 
-    def vector(s: list[Fraction]) -> list[Fraction]:
-        return [
-            sum(((k + t) * u[j] for k, t, u in zip(d, s, steps, strict=True)), Fraction(0))
-            for j in range(torus.dim)
-        ]
+    def norm(b: list[Fraction]) -> Fraction:
+        z = [a + e for a, e in zip(centre, b, strict=True)]
+        return sum((w * c * c for w, c in zip(torus.axes, z, strict=True)), Fraction(0))
 
-    def norm(s: list[Fraction]) -> Fraction:
-        return sum((z * z for z in vector(s)), Fraction(0))
-
-    far = max(corners, key=norm)
-    near = [Fraction(0)] * torus.dim  # coordinate descent to the nearest point, in the box
-    for _ in range(60):
-        for i in range(torus.dim):
-            rest = vector([Fraction(-d[j]) if j == i else near[j] for j in range(torus.dim)])
-            best = (
-                -sum((a * b for a, b in zip(rest, steps[i], strict=True)), Fraction(0))
-                / sum((a * a for a in steps[i]), Fraction(0))
-                - d[i]
-            )
-            near[i] = max(-pull, min(pull, best)).limit_denominator(10**12)
-    if not (norm(near) < high and low < norm(far)):
+    corners = [[Fraction(c, difference.denominator) for c in v] for v in difference.corners]
+    far = [pull * e for e in max(corners, key=norm)]
+    near = [(pull * e).limit_denominator(10**12) for e in difference.nearest(centre)]
+    if not (difference.inside(near) and norm(near) < high and low < norm(far)):
         return None
-    s, other = near, far
-    for _ in range(40):  # bisection: norm(s) <= high, norm(other) >= low
-        middle = [(a + b) / 2 for a, b in zip(s, other, strict=True)]
+    b, other = near, far
+    for _ in range(40):  # bisection: norm(b) <= high, norm(other) >= low
+        middle = [(s + t) / 2 for s, t in zip(b, other, strict=True)]
         if low <= norm(middle) <= high:
-            s = other = middle
+            b = other = middle
             break
-        s, other = (middle, other) if norm(middle) < low else (s, middle)
-    if not low <= norm(s) <= high:
-        exact = _on_sphere(vector(s), low, d, steps)
+        b, other = (middle, other) if norm(middle) < low else (b, middle)
+    if not low <= norm(b) <= high:
+        exact = _on_sphere(torus, difference, centre, b, low)
         if exact is None:
-            text = f"at distances {float(norm(s)) ** 0.5:.9f} and, in the same two cells, more than"
-            return (*_ends(x, d, s, steps), f"{text} {_name(low, high)} is reached too")
-        s = exact
-    return (*_ends(x, d, s, steps), f"at squared distance {norm(s)}")
+            reached = float(norm(b) / torus.unit) ** 0.5
+            text = f"at distances {reached:.9f} and, in the same two cells, more than"
+            named = _name(low / torus.unit, high / torus.unit)
+            return (*_ends(torus, x, d, b), f"{text} {named} is reached too")
+        b = exact
+    return (*_ends(torus, x, d, b), f"at squared distance {norm(b) / torus.unit}")
 
 
 def _ends(
-    x: Vector, d: Vector, s: list[Fraction], steps: list[list[Fraction]]
+    torus: Torus, x: Vector, d: Vector, b: list[Fraction]
 ) -> tuple[list[Fraction], list[Fraction]]:
-    """Points of the cells x and x + d whose difference has coordinates d + s."""
-    a = [(max(Fraction(0), -t) + min(Fraction(1), 1 - t)) / 2 for t in s]
-    first = [k + b for k, b in zip(x, a, strict=True)]
-    second = [k + e + t for k, e, t in zip(first, d, s, strict=True)]
-
-    def point(z: list[Fraction]) -> list[Fraction]:
-        return [
-            sum((c * u[j] for c, u in zip(z, steps, strict=True)), Fraction(0))
-            for j in range(len(z))
-        ]
-
-    return point(first), point(second)
+    """Points of the cells x and x + d whose difference is that of their places and b, in B."""
+    first = [Fraction(a) for a in _combined(torus, x)]
+    if torus.cell == "parallelogram":  # its place is a corner, not the middle
+        for u in torus.steps:
+            first = [a + Fraction(e, 2) for a, e in zip(first, u, strict=True)]
+    second = [a + e for a, e in zip(first, _combined(torus, d), strict=True)]
+    return ([a - e / 2 for a, e in zip(first, b, strict=True)],
+            [a + e / 2 for a, e in zip(second, b, strict=True)])  # fmt: skip
 
 
 def _on_sphere(
-    near: list[Fraction], squared: Fraction, d: Vector, steps: list[list[Fraction]]
+    torus: Torus, difference: Body, centre: Vector, b: list[Fraction], squared: Fraction
 ) -> list[Fraction] | None:
-    """Box coordinates s of a rational point of the sphere close to `near`, for a rational radius.
+    """A point of B at a rational distance from -centre, close to b, for unweighted coordinates.
 
     The line from the pole (-r, 0, …) with a rational direction meets the sphere in a rational
-    point; directions of growing denominators are tried until the point lies in P(d).
+    point; directions of growing denominators are tried until the point lies in B.
     """
+    near = [a + e for a, e in zip(centre, b, strict=True)]
     root = Fraction(isqrt(squared.numerator), isqrt(squared.denominator))
-    if root * root != squared or root + near[0] == 0:
+    if root * root != squared or root + near[0] == 0 or any(w != 1 for w in torus.axes):
         return None
     for digits in range(2, 14):
         slopes = [(z / (root + near[0])).limit_denominator(10**digits) for z in near[1:]]
         t = 2 * root / (1 + sum((m * m for m in slopes), Fraction(0)))
         point = [t - root, *(t * m for m in slopes)]
-        s = [c - k for c, k in zip(_coordinates(point, steps), d, strict=True)]
-        if all(abs(c) < 1 for c in s):
-            return s
+        found = [z - a for z, a in zip(point, centre, strict=True)]
+        if difference.inside(found):
+            return found
     return None
 
 
-def _coordinates(point: list[Fraction], steps: list[list[Fraction]]) -> list[Fraction]:
-    """The coordinates of a point in the basis u, by elimination."""
-    n = len(point)
-    rows = [[*(steps[j][i] for j in range(n)), point[i]] for i in range(n)]
-    for k in range(n):
-        pivot = next(i for i in range(k, n) if rows[i][k])
-        rows[k], rows[pivot] = rows[pivot], rows[k]
-        for i in range(n):
-            if i != k:
-                f = rows[i][k] / rows[k][k]
-                rows[i] = [a - f * b for a, b in zip(rows[i], rows[k], strict=True)]
-    return [rows[i][n] / rows[i][i] for i in range(n)]
+def _combined(torus: Torus, d: Vector) -> Vector:
+    """The vector sum d_i u_i."""
+    return tuple(sum(k * u[j] for k, u in zip(d, torus.steps, strict=True))
+                 for j in range(torus.dim))  # fmt: skip
 
 
-def _dot(a: Vector, b: Vector) -> int:
-    return sum(x * y for x, y in zip(a, b, strict=True))
+def _coordinates(torus: Torus, z: list[Fraction]) -> str:
+    """A point as text, in the units of the axes."""
+    return "(" + ", ".join(str(a / torus.scale) for a in z) + ")"
+
+
+def _dot(a: Vector, b: Vector, axes: Vector) -> int:
+    return sum(w * x * y for w, x, y in zip(axes, a, b, strict=True))
 
 
 def _name(low: Fraction, high: Fraction) -> str:

@@ -4,15 +4,16 @@ Proves: the tiles are simple polygons that, with their lattice translates, cover
 overlap (or, with `rest`, convex polygons that do not overlap, what is left being the free colour);
 no two points of a colour that a rule names, on its closed tiles, are at a distance in the rule's
 set; the free colour has exactly the claimed density. Points on common sides may take either colour.
+With `semantics` "assigned" every side and corner belongs to one tile, which the witness names, and
+the same is proved for that colouring of all points: no slack is needed.
 Does not say: that fewer colours or less free space are impossible.
 
 Covering: where the directed sides of all tiles, modulo the lattice, cancel in pairs, the number of
 tiles over a point is the same almost everywhere, and it is the sum of the areas divided by the area
 of a period. That number must be 1.
-Distances: two closed tiles, connected, have exactly the distances from their least to their largest
-one. The largest is between vertices; the least of tiles that do not overlap is between a vertex and
-a side. All of it is decided in
-integers and fractions.
+No corner lies inside of a side then, because the two tiles at a side fill its surroundings: so the
+points of the plane are those of open tiles, open sides and corners.
+Distances: `_coloring_tiles`. All of it is decided in integers and fractions.
 """
 
 from collections import Counter
@@ -24,18 +25,28 @@ from pathlib import Path
 from typing import Any, cast
 
 from extremal.verify import _fields as fields
+from extremal.verify._proved._coloring_tiles import (
+    Point,
+    Polygon,
+    Tile,
+    cross,
+    distances,
+    dot,
+    owned,
+    sides,
+    square,
+    turn,
+)
 from extremal.verify._proved._coloring_witness import fraction, palette
 from extremal.verify._rejected import Rejected
 
 STRENGTH = "proved"
-CLAIM = ("dim", "colors", "free", "rules", "rest", "free_density", "coloring_sha256")
-WITNESS = ("lattice", "tiles")
+CLAIM = ("dim", "colors", "free", "rules", "rest", "semantics", "free_density", "coloring_sha256")
+WITNESS = ("lattice", "tiles", "axes")
 MAX_VERTICES = 100_000
 
 Exact = tuple[Fraction, Fraction]
-Point = tuple[int, int]  # multiplied by the common denominator of everything
-Polygon = tuple[Point, ...]
-Tile = tuple[int, Polygon]
+ONE = (1, 1)  # the axes of plain products
 
 
 def check(claim: dict[str, Any], witness: dict[str, Any], folder: Path) -> list[str]:
@@ -50,26 +61,37 @@ def check(claim: dict[str, Any], witness: dict[str, Any], folder: Path) -> list[
         raise Rejected(
             "rest says whether what the tiles leave is free; then there is a free colour."
         )
+    semantics = claim.get("semantics", "closed")
+    if semantics not in ("closed", "assigned"):
+        raise Rejected(f"semantics is {semantics!r}, not closed or assigned.")
+    if rest and semantics == "assigned":
+        raise Rejected("boundaries are assigned in whole tilings only, not with rest.")
     if fields.text(claim, "coloring_sha256") != digest(witness):
         raise Rejected("the witness has another SHA-256 than the claim says.")
     rows = _lattice(fields.items(witness, "lattice"))
-    exact = _tiles(fields.items(witness, "tiles"), colors + claim["free"])
-    numbers = [x for _, polygon in exact for v in polygon for x in v] + [x for r in rows for x in r]
+    axes = _axes(witness)
+    exact = _tiles(fields.items(witness, "tiles"), colors + claim["free"], semantics == "assigned")
+    numbers = [x for _, polygon, _, _ in exact for v in polygon for x in v]
+    numbers += [x for r in rows for x in r]
     scale = lcm(*(x.denominator for x in numbers))
     lattice = _scaled(rows[0], scale), _scaled(rows[1], scale)
-    if _cross(*lattice) == 0:
+    if cross(*lattice) == 0:
         raise Rejected("the lattice is singular.")
-    tiles = [(c, tuple(_scaled(v, scale) for v in polygon)) for c, polygon in exact]
-    period = abs(_cross(*lattice))
-    for number, (_, polygon) in enumerate(tiles):
-        _simple(polygon, number)
+    tiles = [Tile(c, tuple(_scaled(v, scale) for v in polygon), *own) for c, polygon, *own in exact]
+    period = abs(cross(*lattice))
+    for number, tile in enumerate(tiles):
+        _simple(tile.polygon, number)
     if rest:
         _disjoint(tiles, lattice)
-        density = 1 - sum((_area(p) for c, p in tiles if c < colors), Fraction(0)) / period
+        density = (
+            1 - sum((_area(t.polygon) for t in tiles if t.color < colors), Fraction(0)) / period
+        )
     else:
         _tiling(tiles, lattice, period)
-        density = sum((_area(p) for c, p in tiles if c == colors), Fraction(0)) / period
-    if not claim["free"] and any(c == colors for c, _ in tiles):
+        if semantics == "assigned":
+            _assigned(tiles, lattice)
+        density = sum((_area(t.polygon) for t in tiles if t.color == colors), Fraction(0)) / period
+    if not claim["free"] and any(t.color == colors for t in tiles):
         raise Rejected("a tile is free, but the claim has no free colour.")
     if fraction(claim.get("free_density"), "free_density") != density:
         raise Rejected(
@@ -79,9 +101,13 @@ def check(claim: dict[str, Any], witness: dict[str, Any], folder: Path) -> list[
     rules = fields.items(claim, "rules")
     if not rules:
         raise Rejected("there is no rule, so nothing is claimed.")
-    said += [_rule(rule, colors, tiles, lattice, scale) for rule in rules]
+    share = lcm(*(a.denominator for a in axes))
+    whole = int(axes[0] * share), int(axes[1] * share)
+    said += [_rule(r, colors, tiles, lattice, whole, scale, scale**2 * share) for r in rules]
     said.append(f"{len(tiles)} tiles and their translates cover the plane" if not rest else
                 f"{len(tiles)} convex tiles and their translates do not overlap")  # fmt: skip
+    if semantics == "assigned":
+        said.append("every side and every corner belongs to one of the tiles at it")
     if claim["free"]:
         said.append(f"the free colour has density {float(density):.7%}, exactly as claimed")
     return said
@@ -89,7 +115,20 @@ def check(claim: dict[str, Any], witness: dict[str, Any], folder: Path) -> list[
 
 def digest(witness: dict[str, Any]) -> str:
     """Return the SHA-256 that ties a claim to its witness."""
-    return sha256(f"{witness.get('lattice')}|{witness.get('tiles')}".encode()).hexdigest()
+    text = f"{witness.get('lattice')}|{witness.get('tiles')}"
+    if "axes" in witness:
+        text += f"|axes={witness['axes']}"
+    return sha256(text.encode()).hexdigest()
+
+
+def _axes(witness: dict[str, Any]) -> Exact:
+    """The squared lengths of the units of the coordinates; 1 where nothing is said."""
+    if "axes" not in witness:
+        return Fraction(1), Fraction(1)
+    found = _point(witness["axes"], "axes")
+    if min(found) <= 0:
+        raise Rejected(f"axes is {witness['axes']!r}, not two squared lengths above 0.")
+    return found
 
 
 def _scaled(p: Exact, scale: int) -> Point:
@@ -109,15 +148,15 @@ def _point(value: Any, name: str) -> Exact:
     return fraction(x, name), fraction(y, name)
 
 
-def _tiles(entries: list[Any], palette_size: int) -> list[tuple[int, tuple[Exact, ...]]]:
-    found: list[tuple[int, tuple[Exact, ...]]] = []
+def _tiles(
+    entries: list[Any], palette_size: int, assigned: bool
+) -> list[tuple[int, tuple[Exact, ...], tuple[bool, ...], tuple[bool, ...]]]:
+    found: list[tuple[int, tuple[Exact, ...], tuple[bool, ...], tuple[bool, ...]]] = []
+    names = {"color", "vertices", *(("sides", "corners") if assigned else ())}
     total = 0
     for number, entry in enumerate(entries):
-        if not isinstance(entry, dict) or set(cast("dict[str, Any]", entry)) != {
-            "color",
-            "vertices",
-        }:
-            raise Rejected(f"tile {number} has not the fields color and vertices.")
+        if not isinstance(entry, dict) or set(cast("dict[str, Any]", entry)) != names:
+            raise Rejected(f"tile {number} has not the fields {', '.join(sorted(names))}.")
         tile = cast("dict[str, Any]", entry)
         color, vertices = tile["color"], tile["vertices"]
         if type(color) is not int or not 0 <= color < palette_size:
@@ -130,7 +169,12 @@ def _tiles(entries: list[Any], palette_size: int) -> list[tuple[int, tuple[Exact
         total += len(polygon)
         if total > MAX_VERTICES:
             raise Rejected(f"there are more than {MAX_VERTICES} vertices.")
-        found.append((color, polygon))
+        n = len(polygon)
+        own = (
+            owned(tile.get("sides", "1" * n), n, f"sides of tile {number}"),
+            owned(tile.get("corners", "1" * n), n, f"corners of tile {number}"),
+        )
+        found.append((color, polygon, *own))
     if not found:
         raise Rejected("there is no tile.")
     return found
@@ -142,17 +186,19 @@ def _simple(polygon: Polygon, number: int) -> None:
         raise Rejected(f"tile {number} has a vertex twice.")
     if _area(polygon) <= 0:
         raise Rejected(f"tile {number} does not run counterclockwise around an area.")
-    sides = _sides(polygon)
-    n = len(sides)
+    edges = sides(polygon)
+    n = len(edges)
     if _convex(polygon):
         return
     for i in range(n):
         for j in range(i + 1, n):
-            (a, b), (c, d) = sides[i], sides[j]
+            (a, b), (c, d) = edges[i], edges[j]
             if j == i + 1 or (i == 0 and j == n - 1):
                 shared = b if j == i + 1 else a
                 p, q = (a, d) if j == i + 1 else (b, c)
-                folded = _turn(p, shared, q) == 0 and _dot(_minus(p, shared), _minus(q, shared)) > 0
+                folded = (
+                    turn(p, shared, q) == 0 and dot(_minus(p, shared), _minus(q, shared), ONE) > 0
+                )
                 if folded:
                     raise Rejected(f"tile {number} runs back along its side {i}.")
             elif _meet(a, b, c, d):
@@ -162,29 +208,53 @@ def _simple(polygon: Polygon, number: int) -> None:
 def _convex(polygon: Polygon) -> bool:
     """Strictly convex, once around: all turns left, and the x-direction changes sign twice."""
     n = len(polygon)
-    turns = [_turn(polygon[i], polygon[(i + 1) % n], polygon[(i + 2) % n]) for i in range(n)]
+    turns = [turn(polygon[i], polygon[(i + 1) % n], polygon[(i + 2) % n]) for i in range(n)]
     if any(t <= 0 for t in turns):
         return False
-    signs = [b[0] - a[0] > 0 or (b[0] == a[0] and b[1] > a[1]) for a, b in _sides(polygon)]
+    signs = [b[0] - a[0] > 0 or (b[0] == a[0] and b[1] > a[1]) for a, b in sides(polygon)]
     return sum(signs[i] != signs[i - 1] for i in range(n)) == 2
 
 
 def _tiling(tiles: list[Tile], lattice: tuple[Point, Point], period: int) -> None:
     """Raise unless every side is that of exactly one other tile, and the areas fill a period."""
-    total = sum((_area(p) for _, p in tiles), Fraction(0))
+    total = sum((_area(t.polygon) for t in tiles), Fraction(0))
     if total != period:
         raise Rejected(f"the tiles have area {total}, a period has {period}.")
     balance: Counter[tuple[Exact, Point]] = Counter()
-    for _, polygon in tiles:
-        for a, b in _sides(polygon):
-            if (b[0] - a[0], b[1] - a[1]) > (0, 0):
-                balance[_modulo(a, lattice), _minus(b, a)] += 1
-            else:
-                balance[_modulo(b, lattice), _minus(a, b)] -= 1
+    for tile in tiles:
+        for a, b in sides(tile.polygon):
+            key, sign = _side(a, b, lattice)
+            balance[key] += sign
     for (start, step), count in balance.items():
         if count:
             where = f"({start[0]}, {start[1]}) by ({step[0]}, {step[1]})"
             raise Rejected(f"the side from {where} has {abs(count)} tiles too many on one side.")
+
+
+def _side(a: Point, b: Point, lattice: tuple[Point, Point]) -> tuple[tuple[Exact, Point], int]:
+    """A side modulo the lattice, named from its lesser end, and its direction."""
+    if _minus(b, a) > (0, 0):
+        return (_modulo(a, lattice), _minus(b, a)), 1
+    return (_modulo(b, lattice), _minus(a, b)), -1
+
+
+def _assigned(tiles: list[Tile], lattice: tuple[Point, Point]) -> None:
+    """Raise unless every side and every corner, modulo the lattice, has exactly one owner."""
+    owners: Counter[tuple[Exact, Point]] = Counter()
+    at: Counter[Exact] = Counter()
+    for tile in tiles:
+        for (a, b), side, corner in zip(sides(tile.polygon), tile.sides, tile.corners, strict=True):
+            owners[_side(a, b, lattice)[0]] += side
+            at[_modulo(a, lattice)] += corner
+    for (start, step), count in owners.items():
+        if count != 1:
+            raise Rejected(
+                f"the side from ({start[0]}, {start[1]}) by ({step[0]}, {step[1]}) has {count} "
+                "owners, not one."
+            )
+    for place, count in at.items():
+        if count != 1:
+            raise Rejected(f"the corner ({place[0]}, {place[1]}) has {count} owners, not one.")
 
 
 def _modulo(p: Point, lattice: tuple[Point, Point]) -> Exact:
@@ -198,27 +268,29 @@ def _modulo(p: Point, lattice: tuple[Point, Point]) -> Exact:
 
 def _disjoint(tiles: list[Tile], lattice: tuple[Point, Point]) -> None:
     """Raise unless all tiles are convex and no two, nor translates, overlap: a side separates."""
-    for number, (_, polygon) in enumerate(tiles):
-        if not _convex(polygon):
+    for number, tile in enumerate(tiles):
+        if not _convex(tile.polygon):
             raise Rejected(f"tile {number} is not convex, which is needed with rest.")
-    for i, (_, p) in enumerate(tiles):
-        for j, (_, q) in enumerate(tiles[: i + 1]):
-            for shift in _shifts(p, q, lattice, 0):
+    for i, one in enumerate(tiles):
+        for j, two in enumerate(tiles[: i + 1]):
+            p, q = one.polygon, two.polygon
+            for shift in _shifts(p, q, lattice, 0, ONE):
                 if i == j and shift == (0, 0):
                     continue
-                moved = tuple(_plus(v, shift) for v in q)
+                moved = two.moved(shift).polygon
                 if not (_separates(p, moved) or _separates(moved, p)):
                     raise Rejected(f"tiles {i} and {j}, moved by a period, overlap.")
 
 
 def _separates(p: Polygon, q: Polygon) -> bool:
     """Whether all of q lies on the outer side of some side of the convex polygon p."""
-    return any(all(_turn(a, b, v) <= 0 for v in q) for a, b in _sides(p))
+    return any(all(turn(a, b, v) <= 0 for v in q) for a, b in sides(p))
 
 
 def _rule(
-    rule: Any, colors: int, tiles: list[Tile], lattice: tuple[Point, Point], scale: int
-) -> str:
+    rule: Any, colors: int, tiles: list[Tile], lattice: tuple[Point, Point], axes: Point,
+    scale: int, unit: int,
+) -> str:  # fmt: skip
     if not isinstance(rule, dict) or set(cast("dict[str, Any]", rule)) != {"colors", "squared"}:
         raise Rejected(f"the rule {rule!r} has not the fields colors and squared.")
     entry = cast("dict[str, Any]", rule)
@@ -231,26 +303,24 @@ def _rule(
         if not 0 < low <= high:
             raise Rejected(f"the squared distances {low} to {high} are not 0 < low <= high.")
         spans.append((low, high))
-    limits = [(low * scale**2, high * scale**2) for low, high in spans]
+    limits = [(low * unit, high * unit) for low, high in spans]
     reach = max(high for _, high in limits)
     pairs = 0
     for color in bound:
-        own = [p for c, p in tiles if c == color]
+        own = [t for t in tiles if t.color == color]
         for i, p in enumerate(own):
             for j, q in enumerate(own[: i + 1]):
-                for shift in _shifts(p, q, lattice, reach):
+                for shift in _shifts(p.polygon, q.polygon, lattice, reach, axes):
                     pairs += 1
-                    moved = tuple(_plus(v, shift) for v in q)
-                    same = i == j and shift == (0, 0)
-                    largest = max(_square(u, v) for u in p for v in moved)
-                    least = 0 if same else _least(p, moved)
+                    moved = q.moved(shift)
+                    found = distances(p, moved, i == j and shift == (0, 0), axes)
                     for low, high in limits:
-                        if low <= largest and least <= high:
-                            ends = f"{_number(least, scale)} to {_number(largest, scale)}"
+                        if found.meets(low, high):
+                            ends = f"{_number(found.least, unit)} to {_number(found.largest, unit)}"
                             raise Rejected(
                                 f"two tiles of colour {color} hold points at squared distances "
-                                f"{ends}, which meets [{low / scale**2}, {high / scale**2}]: "
-                                f"{_witness(p, moved, scale)}."
+                                f"{ends}, which meets [{low / unit}, {high / unit}]: "
+                                f"{_witness(p.polygon, moved.polygon, axes, scale, unit)}."
                             )
     where = ", ".join(_name(low, high) for low, high in spans)
     names = ", ".join(map(str, bound))
@@ -260,23 +330,23 @@ def _rule(
     )
 
 
-def _witness(p: Polygon, q: Polygon, scale: int) -> str:
+def _witness(p: Polygon, q: Polygon, axes: Point, scale: int, unit: int) -> str:
     """The pair of vertices nearest to each other and the pair farthest apart."""
-    pairs = sorted((_square(u, v), u, v) for u in p for v in q)
+    pairs = sorted((square(u, v, axes), u, v) for u in p for v in q)
     return " and ".join(
         f"({Fraction(u[0], scale)}, {Fraction(u[1], scale)}) to "
         f"({Fraction(v[0], scale)}, {Fraction(v[1], scale)}) at squared distance "
-        f"{_number(s, scale)}"
+        f"{_number(s, unit)}"
         for s, u, v in (pairs[0], pairs[-1])
     )
 
 
-def _number(square: Fraction | int, scale: int) -> str:
-    return f"{float(Fraction(square) / scale**2):.9f}"
+def _number(squared: Fraction | int, unit: int) -> str:
+    return f"{float(Fraction(squared) / unit):.9f}"
 
 
 def _shifts(
-    p: Polygon, q: Polygon, lattice: tuple[Point, Point], reach: Fraction | int
+    p: Polygon, q: Polygon, lattice: tuple[Point, Point], reach: Fraction | int, axes: Point
 ) -> list[Point]:
     """Every translation of q by a period that may bring it within sqrt(reach) of p.
 
@@ -284,39 +354,19 @@ def _shifts(
     the reach and the two extents; each coordinate is at most |dual row| * length.
     """
     u, v = p[0], q[0]
-    extent = max(_square(u, w) for w in p), max(_square(v, w) for w in q)
+    extent = max(square(u, w, axes) for w in p), max(square(v, w, axes) for w in q)
     radius = sum((_root_above(Fraction(x)) for x in (*extent, reach)), Fraction(0))
     c = _minus(v, u)
     (a, b), (e, f) = lattice
     det = a * f - b * e
-    dual = ((f, -e), (-b, a))  # times det
+    dual = ((f, -e), (-b, a))  # times det; plain products with them give the coordinates
     ranges: list[range] = []
-    for row in dual:
-        middle = Fraction(-_dot(row, c), det)
-        width = radius * _root_above(Fraction(_dot(row, row), det**2))
+    for x, y in dual:
+        middle = Fraction(-(x * c[0] + y * c[1]), det)
+        square_of_row = Fraction(x * x, axes[0]) + Fraction(y * y, axes[1])
+        width = radius * _root_above(square_of_row / det**2)
         ranges.append(range((middle - width).__ceil__(), (middle + width).__floor__() + 1))
     return [(s * a + t * e, s * b + t * f) for s, t in product(*ranges)]
-
-
-def _least(p: Polygon, q: Polygon) -> Fraction | int:
-    """The least squared distance of two polygons that do not overlap."""
-    best: Fraction | int | None = None
-    for one, two in ((p, q), (q, p)):
-        for a, b in _sides(two):
-            step = _minus(b, a)
-            length = _dot(step, step)
-            for v in one:
-                t = _dot(_minus(v, a), step)
-                if t <= 0:
-                    d = _square(v, a)
-                elif t >= length:
-                    d = _square(v, b)
-                else:
-                    d = Fraction(_turn(a, b, v) ** 2, length)
-                if best is None or d < best:
-                    best = d
-    assert best is not None  # polygons have vertices
-    return best
 
 
 def _root_above(square: Fraction) -> Fraction:
@@ -327,7 +377,7 @@ def _root_above(square: Fraction) -> Fraction:
 
 def _meet(a: Point, b: Point, c: Point, d: Point) -> bool:
     """Whether the closed segments ab and cd have a common point."""
-    s, t, u, v = _turn(a, b, c), _turn(a, b, d), _turn(c, d, a), _turn(c, d, b)
+    s, t, u, v = turn(a, b, c), turn(a, b, d), turn(c, d, a), turn(c, d, b)
     if ((s > 0) - (s < 0)) * ((t > 0) - (t < 0)) < 0 and ((u > 0) - (u < 0)) * (
         (v > 0) - (v < 0)
     ) < 0:
@@ -346,37 +396,12 @@ def _meet(a: Point, b: Point, c: Point, d: Point) -> bool:
     )
 
 
-def _sides(polygon: Polygon) -> list[tuple[Point, Point]]:
-    return [(polygon[i], polygon[(i + 1) % len(polygon)]) for i in range(len(polygon))]
-
-
 def _area(polygon: Polygon) -> Fraction:
-    return Fraction(sum(_cross(a, b) for a, b in _sides(polygon)), 2)
-
-
-def _turn(a: Point, b: Point, c: Point) -> int:
-    return _cross(_minus(b, a), _minus(c, a))
-
-
-def _square(a: Point, b: Point) -> int:
-    d = _minus(a, b)
-    return _dot(d, d)
-
-
-def _plus(a: Point, b: Point) -> Point:
-    return a[0] + b[0], a[1] + b[1]
+    return Fraction(sum(cross(a, b) for a, b in sides(polygon)), 2)
 
 
 def _minus(a: Point, b: Point) -> Point:
     return a[0] - b[0], a[1] - b[1]
-
-
-def _dot(a: Point, b: Point) -> int:
-    return a[0] * b[0] + a[1] * b[1]
-
-
-def _cross(a: Point, b: Point) -> int:
-    return a[0] * b[1] - a[1] * b[0]
 
 
 def _name(low: Fraction, high: Fraction) -> str:
