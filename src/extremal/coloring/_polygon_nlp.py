@@ -151,12 +151,12 @@ def optimise_finely(
         **options: As of `optimise`.
     """
     if longest > 0:
-        tiles = simplified(tiles, longest / 6)
+        tiles = simplified(loosened(tiles)[0], longest / 6)
     tiles, worst = optimise(tiles, problem, **options)
     # The program stretches sides a little; halving for that would never end.
     while longest > 0 and (side := longest_side(tiles)) > 1.3 * longest:
         now = max(longest, side / 2)
-        tiles = halved(simplified(tiles, now / 6), now)
+        tiles = halved(simplified(tiles, longest / 6), now)
         options["trust"] = 0.01  # the halves begin near their best places
         tiles, worst = optimise(tiles, problem, **options)
     return tiles, worst
