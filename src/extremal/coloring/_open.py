@@ -66,7 +66,6 @@ def opened(tiles: Tiles, problem: Problem, wide: float) -> Tiles:
     return used(Tiles(tiles.lattice, np.array(places), (*corners, *patches), palette))
 
 
-
 def parted(tiles: Tiles, problem: Problem, wide: float = 1e-4) -> Tiles:
     """Return tiles where two free patches that meet in a corner have become one.
 
@@ -121,9 +120,7 @@ def _merged(tiles: Tiles, k: int, holders: list[int], free: int, wide: float) ->
         )
         bend = (before - here) + (after - here)
         u, v = here - before, after - here
-        places.append(
-            tiles.vertices[k] + wide * (bend if u[0] * v[1] - u[1] * v[0] > 0 else -bend)
-        )
+        places.append(tiles.vertices[k] + wide * (bend if u[0] * v[1] - u[1] * v[0] > 0 else -bend))
         own_corner = corners[own][at]
         changed = list(corners[own])
         changed[at] = (len(places) - 1, own_corner[1], own_corner[2])
@@ -149,3 +146,33 @@ def _between(own: tuple[Corner, ...], k: int, before: Corner, after: Corner) -> 
     """Whether a tile comes to a vertex from the one corner and goes on to the other."""
     turned = _from(own, k)
     return turned[-1] == before and turned[1] == after
+
+
+def eased(tiles: Tiles, problem: Problem, by: float = 1e-5) -> Tiles:
+    """Return tiles where free patches are a little wider, so that none has a neck of width zero.
+
+    Corners of one coloured tile and free ones draw back towards the middle of the coloured tile.
+
+    Args:
+        tiles: Ones that do not overlap, but may touch.
+        problem: With a free colour.
+        by: How far corners move.
+    """
+    held: defaultdict[int, dict[int, Corner]] = defaultdict(dict)
+    for number, own in enumerate(tiles.corners):
+        if tiles.colors[number] < problem.colors:
+            for corner in own:
+                held[corner[0]][number] = corner
+    places = tiles.vertices.copy()
+    beside = {
+        k
+        for own, color in zip(tiles.corners, tiles.colors, strict=True)
+        if color == problem.colors
+        for k, _, _ in own
+    }
+    for k in beside:
+        if len(held[k]) == 1:
+            ((number, corner),) = held[k].items()
+            step = tiles.place(tiles.corners[number]).mean(0) - tiles.place((corner,))[0]
+            places[k] += by * step / max(float(np.hypot(*step)), 1e-12)
+    return Tiles(tiles.lattice, places, tiles.corners, tiles.colors)

@@ -475,6 +475,11 @@ def _feet(
     return k, e, place
 
 
+def free_share(tiles: Tiles, problem: Problem) -> float:
+    """Return the share of the plane that no tile of a colour covers."""
+    return 1 + _covered(tiles, problem.colors)[0]
+
+
 def _covered(tiles: Tiles, colors: int) -> tuple[float, Float[np.ndarray, " k"]]:
     """Minus the covered share of the period, and its gradient in all variables."""
     m = len(tiles.vertices)

@@ -166,8 +166,7 @@ def _joined(
     """Number the corners."""
     numbers: dict[Name, int] = {}
     corners = tuple(
-        tuple((numbers.setdefault(name, len(numbers)), i, j) for name, i, j in own)
-        for own in cells
+        tuple((numbers.setdefault(name, len(numbers)), i, j) for name, i, j in own) for own in cells
     )
     places = [
         _circumcentre(*(points[n] + np.array([i, j]) @ lattice for n, i, j in name))
