@@ -9,6 +9,7 @@ from extremal.coloring._certify import parts_of
 from extremal.coloring._open import eased, opened, parted
 from extremal.coloring._polygon_nlp import _Goal, free_share
 from extremal.coloring._scatter import scattered
+from extremal.coloring._simplify import simplified
 from extremal.coloring._triangles import halved, loosened, triangles
 from extremal.lab import generator, write_certificate
 
@@ -66,22 +67,19 @@ def test_a_corner_of_four_tiles_opens_to_a_free_one():
 
 
 def test_patches_that_meet_become_one():
-    problem = Problem.plane(2, free_color=True)
-    tiles = opened(squares(), problem, 0.1)
-    # The side between the two patches at x = 1 shrinks to one corner, as far as names go.
-    meeting = coloring.tiles_of(tiles.exact(2, True))
-    assert parted(meeting, problem) is meeting  # nothing has met
-    from extremal.coloring._simplify import simplified
-
-    short = opened(squares(), problem, 0.3)
-    met = simplified(short, 0.45)
-    joined = parted(met, problem)
+    tiles = scattered(FIVE, seed=0, wide=0.2, longest=9.0)
+    assert parted(tiles, FIVE) is tiles  # nothing has met
+    met = simplified(tiles, 0.12)  # short sides between two patches become corners
+    joined = parted(met, FIVE)
+    assert joined.colors.count(5) < met.colors.count(5)
+    assert all(joined.colors.count(c) == 1 for c in range(5))
     assert total(joined) == pytest.approx(1)
     assert fit(joined)
+    assert triangles(joined)[1]
 
 
 def test_easing_gives_room_to_free_patches_alone():
-    tiles = scattered(FIVE, seed=0)
+    tiles = halved(scattered(FIVE, seed=0), 0.03)  # with corners of one tile and a patch
     wider = eased(tiles, FIVE, 1e-3)
     assert free_share(wider, FIVE) > free_share(tiles, FIVE)
     assert total(wider) == pytest.approx(1)
