@@ -73,6 +73,9 @@ def test_wrong_plain_values_are_named(plain):
 def test_options_come_whole_or_by_field():
     assert lab.resolve(Options, None, {"epochs": 4}) == Options(epochs=4)
     assert lab.resolve(Options, Options(lr=1.0), {"epochs": 4}) == Options(epochs=4, lr=1.0)
+    whole = lab.resolve(Options, None, {"lr": 2, "epochs": 4})
+    assert type(whole.lr) is float
+    assert type(whole.epochs) is int
     with pytest.raises(TypeError, match="'epoch': no such option; there are epochs, lr"):
         lab.resolve(Options, None, {"epoch": 4})
     with pytest.raises(TypeError, match="expected options of type Options, got int"):

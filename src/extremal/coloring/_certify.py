@@ -1,7 +1,6 @@
 """The verb `certify`: write the exact claim of a colouring; the checkers share no code with it."""
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from hashlib import sha256
@@ -252,8 +251,3 @@ def _json(path: Path) -> Any:
         raise ColoringError(f"{path} cannot be read ({error.strerror}).") from error
     except ValueError as error:
         raise ColoringError(f"{path} is not JSON ({error}).") from error
-
-
-def names_of(colors: Sequence[int]) -> str:
-    """Return colours as words."""
-    return ", ".join(map(str, colors))

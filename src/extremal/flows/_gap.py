@@ -26,7 +26,7 @@ from ._loading import FluidLoading, load_fluid
 from ._nash import load
 from ._network import Network
 from ._numbers import short
-from ._packets import RouteInflow, as_demand
+from ._packets import as_demand
 from ._respond import graph_of, respond
 from ._simulation import Simulation, read_demand
 
@@ -387,16 +387,3 @@ def read_uxsim(path: Path | str, network: Network) -> list[Trajectory]:
                 times[0] = started
             found.append(Trajectory(tuple(arcs), (*times, done), name))
     return found
-
-
-def as_trajectories(simulation: Simulation) -> list[Trajectory]:
-    """Return a simulation's packets as trajectories."""
-    return [
-        Trajectory(arcs, tuple(times), f"p{i}")
-        for i, (arcs, times) in enumerate(simulation.moves())
-    ]
-
-
-def demand_of(items: Sequence[RouteInflow]) -> list[dict[str, str | list[str]]]:
-    """Return commodities as the JSON that `read_demand` reads."""
-    return [{"route": list(d.arcs), "inflow": d.inflow.as_text(), "name": d.name} for d in items]

@@ -12,11 +12,12 @@ which orders floats the same way and lets the compiler vectorise.
 """
 
 import functools
+import heapq
 import importlib.util
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
@@ -64,19 +65,19 @@ def fused_adaptive_step(
     held.append([s.get("most", s["sum"]) for s in states])
     if any(t.stride() != p.stride() for row in held for t, p in zip(row, params, strict=True)):
         return False
-    where = np.array([[t.data_ptr() for t in row] for row in (params, grads, *held)], np.int64)
-    sizes = np.array([p.numel() for p in params], dtype=np.int64)
+    order, edges = _evenly([p.numel() for p in params])
+    where = np.array([[row[i].data_ptr() for i in order] for row in (params, grads, *held)])
+    sizes = np.array([params[i].numel() for i in order], dtype=np.int64)
     radii = np.array(
-        [
-            group["sized"][i]._size(tuple(p.shape) or (1,))
-            for i, p in zip(places, params, strict=True)
-        ]
+        [group["sized"][places[i]]._size(tuple(params[i].shape) or (1,)) for i in order]
     )
     totals = np.zeros(len(params))
     loops = _compiled()
-    _spread(lambda low, high: loops.squares(low, high, where, sizes, totals), len(params))
+    _spread(lambda low, high: loops.squares(low, high, where, sizes, totals), edges)
     if not np.isfinite(totals).all():
-        optimizer._refuse_not_finite(group, places, torch.from_numpy(totals))
+        own = np.empty_like(totals)
+        own[order] = totals
+        optimizer._refuse_not_finite(group, places, torch.from_numpy(own))
     clip = np.array(group["clip"] or (0.0, np.inf))
     betas = np.array(group["betas"] or (-1.0, -1.0))
     _spread(
@@ -84,7 +85,7 @@ def fused_adaptive_step(
             low, high, where, sizes, radii, kind, int(group["inner_steps"]), float(group["lr"]),
             float(group["delta"]), clip, float(group["cap"]), betas,
         ),
-        len(params),
+        edges,
     )  # fmt: skip
     return True
 
@@ -305,13 +306,31 @@ def _pool(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix="frankwolfe")
 
 
-def _spread(work: Callable[[int, int], Any], count: int) -> None:
-    """Do work(low, high) for parts of range(count), on torch's number of threads."""
-    threads = min(torch.get_num_threads(), count)
+def _evenly(sizes: Sequence[int]) -> tuple[list[int], list[int]]:
+    """Share out tensors that cannot be split: an order, and where a thread's part of it begins.
+
+    The largest first, each to the thread with the least.
+    """
+    threads = max(1, min(torch.get_num_threads(), len(sizes)))
+    parts: list[list[int]] = [[] for _ in range(threads)]
+    load = [(0, t) for t in range(threads)]
+    for i in sorted(range(len(sizes)), key=lambda i: -sizes[i]):
+        held, least = heapq.heappop(load)
+        parts[least].append(i)
+        heapq.heappush(load, (held + sizes[i], least))
+    edges = [0, *accumulate(len(part) for part in parts)]
+    return [i for part in parts for i in part], edges
+
+
+def _spread(work: Callable[[int, int], Any], parts: int | Sequence[int]) -> None:
+    """Do work(low, high) on torch's number of threads, for equal parts or between given edges."""
+    if isinstance(parts, int):
+        threads = max(1, min(torch.get_num_threads(), parts))
+        parts = [parts * i // threads for i in range(threads + 1)]
+    edges, threads = parts, len(parts) - 1
     if threads <= 1:
-        work(0, count)
+        work(edges[0], edges[-1])
         return
-    edges = [count * i // threads for i in range(threads + 1)]
     waiting = [_pool(threads).submit(work, a, b) for a, b in pairwise(edges[1:])]
     work(edges[0], edges[1])
     for future in waiting:

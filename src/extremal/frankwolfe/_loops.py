@@ -394,17 +394,22 @@ def adaptive(
 ):  # fmt: skip
     """Make the whole AdaSFW (betas[0] < 0) or AdamSFW step of tensors low..high, one at a time.
 
-    `where` holds the addresses of x, g, the direction d, the sum of squares and its largest value
-    so far. A pass applies the last inner step, whose vertex is recomputed from y, and sums what
-    the next one needs: K + 1 passes over a tensor, which stays in the cache if it fits.
+    `where` holds the addresses of x, g, a buffer, the sum of squares and its largest value so far.
+    The buffer is the direction d of AdamSFW; AdaSFW's is g, and the metric h lies in the buffer.
+    A pass reads x, d and h, makes y from x anew, a block at a time, by the inner steps taken so
+    far, and sums what the next one needs: K + 1 passes, of which only the last writes, since most
+    tensors do not fit in the cache and fresh memory costs more than arithmetic.
     """
-    most = 0
-    for j in range(low, high):
-        most = max(most, sizes[j])
-    metric, point = np.empty(most, dtype=np.float32), np.empty(most, dtype=np.float32)
-    row = np.empty(_BLOCK, dtype=np.float32)
-    row_bits = row.view(np.int32)
     adam = betas[0] >= 0
+    most = 0
+    if adam:
+        for j in range(low, high):
+            most = max(most, sizes[j])
+    metric = np.empty(most, dtype=np.float32)
+    row, point = np.empty(_BLOCK, dtype=np.float32), np.empty(_BLOCK, dtype=np.float32)
+    row_bits = row.view(np.int32)
+    backs, moves = np.empty(inner_steps + 1, np.float32), np.empty(inner_steps + 1, np.float32)
+    corners, pushes = np.empty(inner_steps, np.int64), np.empty(inner_steps, np.float32)
     one, two = np.float32(betas[0]), np.float32(betas[1])
     small, least, largest = np.float32(delta), np.float32(clip[0]), np.float32(clip[1])
     inverse = np.float32(1.0 / eta)
@@ -413,21 +418,22 @@ def adaptive(
         n = sizes[j]
         x = carray(_floats(where[0, j]), (n,))
         g = carray(_floats(where[1, j]), (n,))
-        d = carray(_floats(where[2, j]), (n,))
+        buffer = carray(_floats(where[2, j]), (n,))
         s = carray(_floats(where[3, j]), (n,))
         peak = carray(_floats(where[4, j]), (n,))
+        d = buffer if adam else g
+        h = metric if adam else buffer
         r = np.float32(radii[j])
-        step = np.float32(0)
-        scale = np.float32(0)
-        corner, push = -1, np.float32(0)
+        whole = unit  # of L1: y is so much of x, but at the corners
+        backs[:], moves[:] = unit, 0  # steps not taken yet leave y where it is
         alive = False
         for round_ in range(inner_steps + 1):
             qq = qy = yy = yq = hq = dd = 0.0
             top, where_top = np.int32(-1), 0
-            back = unit - step
             for start in range(0, n, _BLOCK):
                 stop = min(start + _BLOCK, n)
-                xb, db, hb, yb = x[start:stop], d[start:stop], metric[start:stop], point[start:stop]
+                xb, db, hb = x[start:stop], d[start:stop], h[start:stop]
+                yb = point[: stop - start]
                 if round_ == 0:
                     gb, sb, pb = g[start:stop], s[start:stop], peak[start:stop]
                     part = np.float32(0)
@@ -437,29 +443,47 @@ def adaptive(
                             sb[i] = two * sb[i] + (unit - two) * gb[i] * gb[i]
                             pb[i] = max(pb[i], sb[i])
                             hb[i] = min(max(math.sqrt(pb[i]) + small, least), largest)
-                            yb[i] = xb[i]
                             part += db[i] * db[i]
                     else:
                         for i in range(xb.size):
-                            db[i] = gb[i]
                             sb[i] += gb[i] * gb[i]
                             hb[i] = min(max(math.sqrt(sb[i]) + small, least), largest)
-                            yb[i] = xb[i]
-                            part += db[i] * db[i]
+                            part += gb[i] * gb[i]
                     dd += part
+                t = 1
+                if round_ == 0 or kind == 2:
+                    for i in range(xb.size):
+                        yb[i] = whole * xb[i]
                 elif kind == 0:
+                    back, move = backs[0], moves[0]
                     for i in range(xb.size):
-                        q = db[i] + hb[i] * (yb[i] - xb[i]) * inverse
-                        yb[i] = back * yb[i] + step * scale * q
-                elif kind == 1:
-                    for i in range(xb.size):
-                        q = db[i] + hb[i] * (yb[i] - xb[i]) * inverse
-                        yb[i] = back * yb[i] + (step * r if q < 0 else -step * r)
+                        yb[i] = back * xb[i] + move * db[i]
+                    while t < round_:  # two inner steps a loop, y between them in registers
+                        back, move = backs[t], moves[t]
+                        again, more = backs[t + 1], moves[t + 1]
+                        for i in range(xb.size):
+                            q = db[i] + hb[i] * (yb[i] - xb[i]) * inverse
+                            y = back * yb[i] + move * q
+                            q = db[i] + hb[i] * (y - xb[i]) * inverse
+                            yb[i] = again * y + more * q
+                        t += 2
                 else:
+                    back, move = backs[0], moves[0]
                     for i in range(xb.size):
-                        yb[i] = back * yb[i]
-                    if start <= corner < stop:
-                        yb[corner - start] += push
+                        yb[i] = back * xb[i] + (move if db[i] < 0 else -move)
+                    while t < round_:
+                        back, move = backs[t], moves[t]
+                        again, more = backs[t + 1], moves[t + 1]
+                        for i in range(xb.size):
+                            q = db[i] + hb[i] * (yb[i] - xb[i]) * inverse
+                            y = back * yb[i] + (move if q < 0 else -move)
+                            q = db[i] + hb[i] * (y - xb[i]) * inverse
+                            yb[i] = again * y + (more if q < 0 else -more)
+                        t += 2
+                if kind == 2:
+                    for t in range(round_):
+                        if start <= corners[t] < stop:
+                            yb[corners[t] - start] += pushes[t]
                 if round_ == inner_steps:
                     for i in range(xb.size):
                         xb[i] = yb[i]
@@ -501,24 +525,33 @@ def adaptive(
             if round_ == 0:
                 alive = dd > 0
             gain, below = qy, yy
+            scale = np.float32(0)
             if kind == 0:
                 ratio = r / math.sqrt(qq) if qq > 0 else 0.0
                 scale = np.float32(-ratio)
                 gain += ratio * qq
                 below += 2 * ratio * yq + ratio * ratio * hq
             elif kind == 2:
-                corner, value = where_top, np.float32(0)
+                corner, value, there = where_top, np.float32(0), np.float32(0)
                 for i in range(where_top, min(where_top + _BLOCK, n)):
-                    q = d[i] + metric[i] * (point[i] - x[i]) * inverse
+                    y = whole * x[i]
+                    for t in range(round_):
+                        if corners[t] == i:
+                            y += pushes[t]
+                    q = d[i] + h[i] * (y - x[i]) * inverse
                     if abs(q) > abs(value) or i == where_top:
-                        corner, value = i, q
+                        corner, value, there = i, q, y
                 v = r if value < 0 else -r
                 gain -= value * v
-                below += metric[corner] * v * (v - 2 * point[corner])
+                below += h[corner] * v * (v - 2 * there)
             step = np.float32(0)
-            if alive and below > 0:
+            if alive and below > 0 and not (kind == 0 and qq == 0):
                 step = np.float32(min(max(0.0, eta * gain / below), cap))
+            backs[round_] = unit - step
             if kind == 2:
-                push = step * np.float32(v)
-            if kind == 0 and qq == 0:
-                step = np.float32(0)
+                whole *= unit - step
+                for t in range(round_):
+                    pushes[t] *= unit - step
+                corners[round_], pushes[round_] = corner, step * np.float32(v)
+            else:
+                moves[round_] = step * (scale if kind == 0 else r)

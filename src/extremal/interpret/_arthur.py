@@ -29,13 +29,12 @@ class Arthur(Protocol):
 
 
 class Asked:
-    """Asks an Arthur, hides what is not shown, checks his answers and counts the questions."""
+    """Asks an Arthur, hides what is not shown, and checks his answers."""
 
     def __init__(self, arthur: Arthur, classes: int) -> None:
         """Wrap an Arthur of so many classes."""
         self.arthur = arthur
         self.classes = classes
-        self.questions = 0
 
     def scores(
         self, codes: Int[np.ndarray, "n d"], mask: Bool[np.ndarray, "n d"]
@@ -59,7 +58,6 @@ class Asked:
 
     def _ask(self, codes: Int[np.ndarray, "n d"], mask: Bool[np.ndarray, "n d"]) -> Any:
         n = len(codes)
-        self.questions += n
         given = np.asarray(self.arthur(np.where(mask, codes, np.int16(HIDDEN)), mask))
         if given.ndim == 2 and given.shape == (n, self.classes):
             raise InterpretError(

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar, cast, get_args, get_type_hints
 
 import cattrs
 from cattrs.gen import make_dict_structure_fn
@@ -99,6 +99,19 @@ def resolve(cls: type[T], config: T | None, options: Mapping[str, Any]) -> T:
         raise TypeError(
             f"{', '.join(map(repr, unknown))}: no such option; there are {', '.join(names)}."
         )
+    options = _with_floats(cls, options)
     if config is None:
         return cls(**options)
     return cast("T", dataclasses.replace(cast("Any", config), **options)) if options else config
+
+
+def _with_floats(cls: type, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn whole numbers into floats where the field is one, so that 5 and 5.0 are one record."""
+    kinds = get_type_hints(cls)
+
+    def wants_float(name: str) -> bool:
+        kind = kinds[name]
+        choices = get_args(kind) or (kind,)
+        return float in choices and int not in choices
+
+    return {k: float(v) if type(v) is int and wants_float(k) else v for k, v in options.items()}

@@ -29,7 +29,6 @@ MAX_REGIONS = 64
 MAX_POINTS = 32  # on the frontier
 _COPIES = 4 * (MAX_POINTS + 1)
 
-U64 = np.uint64
 _ONE = np.uint64(1)
 
 

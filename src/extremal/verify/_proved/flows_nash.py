@@ -22,7 +22,6 @@ from extremal.verify._rejected import Rejected
 from ._flow_witness import Arc, Phase, network, phase_of, rational, reloads, short, steps
 
 KIND = "flows/nash"
-VERSION = 1
 STRENGTH = "proved"
 CLAIM = (
     "nodes", "arcs", "source", "sink", "inflow", "instance_sha256", "status", "until", "phases",

@@ -26,7 +26,6 @@ from extremal.verify._rejected import Rejected
 from ._flow_witness import Arc, Phase, Polyline, network, phase_of, rational, reloads, short, steps
 
 KIND = "flows/nash-to"
-VERSION = 1
 STRENGTH = "proved"
 CLAIM = (
     "nodes", "arcs", "sink", "origins", "instance_sha256", "status", "known", "phases",

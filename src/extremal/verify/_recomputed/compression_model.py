@@ -22,7 +22,6 @@ from . import _tensor_file as tensors
 from ._compression_shapes import Network, follow
 
 KIND = "compression/model"
-VERSION = 1
 STRENGTH = "recomputed"
 FILES = ("architecture", "weights", "packed", "outputs", "parent_architecture", "parent_weights")
 COUNTS = ("parameters", "nonzero", "macs", "nonzero_macs")

@@ -19,7 +19,6 @@ from extremal.verify._recomputed._frankwolfe_witnessed import bound, witnesses
 from extremal.verify._rejected import Rejected
 
 KIND = "frankwolfe/optimum"
-VERSION = 1
 STRENGTH = "recomputed"
 CLAIM = (
     "problem_sha256", "solution_sha256", "objective", "region", "shape", "value", "gap",

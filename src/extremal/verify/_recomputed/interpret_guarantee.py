@@ -19,7 +19,6 @@ from extremal.verify._rejected import Rejected
 from . import _tensor_file as tensors
 
 KIND = "interpret/guarantee"
-VERSION = 1
 STRENGTH = "measured"
 CLAIM = (
     "subject", "data", "note", "classes", "n", "units", "smallest", "k", "confidence", "kappa",

@@ -24,7 +24,6 @@ from extremal.verify._recomputed._tensor_file import Entry, array, header
 from extremal.verify._rejected import Rejected
 
 KIND = "llm/model"
-VERSION = 1
 STRENGTH = "recomputed"
 CLAIM = (
     "weights_sha256", "masks_sha256", "config_sha256", "parent_sha256", "prunable", "pruned",

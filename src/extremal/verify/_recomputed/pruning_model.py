@@ -21,7 +21,6 @@ from extremal.verify._rejected import Rejected
 from . import _tensor_file as tensors
 
 KIND = "pruning/model"
-VERSION = 1
 STRENGTH = "recomputed"
 CLAIM = (
     "weights_sha256", "masks_sha256", "parent_sha256", "prunable", "pruned", "zeros",

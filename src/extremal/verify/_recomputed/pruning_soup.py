@@ -21,7 +21,6 @@ from extremal.verify._rejected import Rejected
 from . import _tensor_file as tensors
 
 KIND = "pruning/soup"
-VERSION = 1
 STRENGTH = "recomputed"
 CLAIM = (
     "soup_sha256", "masks_sha256", "merge", "members", "averaged", "pruned", "recalibrated",
