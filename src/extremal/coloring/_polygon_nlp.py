@@ -477,7 +477,7 @@ def _feet(
 
 def free_share(tiles: Tiles, problem: Problem) -> float:
     """Return the share of the plane that no tile of a colour covers."""
-    return 1 + _covered(tiles, problem.colors)[0]
+    return float(1 + _covered(tiles, problem.colors)[0])
 
 
 def _covered(tiles: Tiles, colors: int) -> tuple[float, Float[np.ndarray, " k"]]:

@@ -68,9 +68,10 @@ def random_tiles(
 
     Example:
         >>> from extremal import coloring
-        >>> found = coloring.random_tiles(coloring.Problem.plane(5, free_color=True), seed=11)
-        >>> found.free < 0.1
-        True
+        >>> five = coloring.Problem.plane(5, free_color=True)
+        >>> found = coloring.random_tiles(five, seed=0, longest=0.4, rounds=(2,))
+        >>> found.tiles.colors[:5], found.free < 0.2
+        ((0, 1, 2, 3, 4), True)
     """
     if not problem.free_color:
         raise ValueError("random_tiles needs a problem with a free colour.")

@@ -21,8 +21,6 @@ from ._problem import Problem
 from ._simplify import used
 from ._tiles import Corner, Tiles
 
-Place = tuple[float, float]
-
 
 def straightened(
     tiles: Tiles, problem: Problem, *, margin: float = 0.0, deepest: float = np.inf
@@ -126,7 +124,7 @@ class _Work:
         return self.tiles.place((own[n - 1], own[n], own[(n + 1) % len(own)]))
 
     def _gain(self, k: int) -> float:
-        """By how much the boundary gets shorter, per length: sharp teeth come first."""
+        """By how much the boundary gets shorter."""
         a, b, c = self._three(k, 0)
         return float(np.hypot(*(b - a)) + np.hypot(*(c - b)) - np.hypot(*(c - a)))
 
