@@ -44,8 +44,10 @@ from ._problem import Problem, Rule
 from ._rates import Spectrum, pair_rate, point_rate, sampled_conflicts, spectrum
 from ._screen import Conflict, conflict_pairs, pair_counts, screen
 from ._search import Candidate, finish, fold, go_finer, random_start, soften, spectral_starts
+from ._settle import Settled, random_tiles, settle
 from ._smooth import smooth
 from ._spectral import Soft, Spectral, refine_lattice, relax
+from ._straighten import straightened
 from ._tabu import fill, tabu
 from ._tiles import Tiles, tiles_of
 from ._trace import trace
@@ -83,6 +85,7 @@ __all__ = [
     "RepairConfig",
     "Result",
     "Rule",
+    "Settled",
     "Soft",
     "SoftBatch",
     "Spectral",
@@ -126,6 +129,7 @@ __all__ = [
     "point_rate",
     "random_exchange",
     "random_start",
+    "random_tiles",
     "recolour",
     "refine",
     "refine_lattice",
@@ -136,6 +140,7 @@ __all__ = [
     "sampled_conflicts",
     "screen",
     "second_six_colouring",
+    "settle",
     "small_cells",
     "smooth",
     "soften",
@@ -143,6 +148,7 @@ __all__ = [
     "soifer_exact",
     "spectral_starts",
     "spectrum",
+    "straightened",
     "stripe_count",
     "stripes",
     "tabu",

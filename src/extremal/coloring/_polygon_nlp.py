@@ -151,12 +151,12 @@ def optimise_finely(
         **options: As of `optimise`.
     """
     if longest > 0:
-        tiles = simplified(tiles, longest / 6)
+        tiles = simplified(loosened(tiles)[0], longest / 6)
     tiles, worst = optimise(tiles, problem, **options)
     # The program stretches sides a little; halving for that would never end.
     while longest > 0 and (side := longest_side(tiles)) > 1.3 * longest:
         now = max(longest, side / 2)
-        tiles = halved(simplified(tiles, now / 6), now)
+        tiles = halved(simplified(tiles, longest / 6), now)
         options["trust"] = 0.01  # the halves begin near their best places
         tiles, worst = optimise(tiles, problem, **options)
     return tiles, worst
@@ -473,6 +473,11 @@ def _feet(
         found.append((vertices, turning[which], np.full(len(which), float(end))))
     k, e, place = (np.concatenate(column) for column in zip(*found, strict=True))
     return k, e, place
+
+
+def free_share(tiles: Tiles, problem: Problem) -> float:
+    """Return the share of the plane that no tile of a colour covers."""
+    return float(1 + _covered(tiles, problem.colors)[0])
 
 
 def _covered(tiles: Tiles, colors: int) -> tuple[float, Float[np.ndarray, " k"]]:

@@ -23,7 +23,7 @@ def simplified(tiles: Tiles, shortest: float) -> Tiles:
         tiles: Simple ones.
         shortest: Least length of a side.
 
-    Cost: a cut into triangles for every side taken out.
+    Cost: a cut of two to six tiles into triangles for every side taken out.
     """
     refused: set[tuple[int, int, int, int]] = set()
     while True:
@@ -32,7 +32,7 @@ def simplified(tiles: Tiles, shortest: float) -> Tiles:
             return tiles
         _, p, q = side
         trial = _joined(tiles, p, q)
-        if trial is not None and triangles(trial)[1]:
+        if trial is not None and triangles(_changed(tiles, trial))[1]:
             tiles = trial
         else:
             refused.add(_name(p, q))
@@ -82,12 +82,27 @@ def _joined(tiles: Tiles, p: Corner, q: Corner) -> Tiles | None:
         if len(new) < 3 or len(set(new)) < len(new):
             return None
         corners.append(tuple(new))
-    return _used(Tiles(tiles.lattice, places, tuple(corners), tiles.colors))
+    return used(Tiles(tiles.lattice, places, tuple(corners), tiles.colors))
 
 
-def _used(tiles: Tiles) -> Tiles:
+def _changed(before: Tiles, after: Tiles) -> Tiles:
+    """Return the tiles whose corners have been moved or taken out: the others stay simple."""
+    picked = [
+        k
+        for k, (old, new) in enumerate(zip(before.corners, after.corners, strict=True))
+        if len(old) != len(new) or (before.place(old) != after.place(new)).any()
+    ]
+    return Tiles(
+        after.lattice,
+        after.vertices,
+        tuple(after.corners[k] for k in picked),
+        tuple(after.colors[k] for k in picked),
+    )
+
+
+def used(tiles: Tiles) -> Tiles:
     """Number the vertices that some tile has."""
-    used = sorted({k for own in tiles.corners for k, _, _ in own})
-    number = {k: n for n, k in enumerate(used)}
+    kept = sorted({k for own in tiles.corners for k, _, _ in own})
+    number = {k: n for n, k in enumerate(kept)}
     corners = tuple(tuple((number[k], i, j) for k, i, j in own) for own in tiles.corners)
-    return Tiles(tiles.lattice, tiles.vertices[used], corners, tiles.colors)
+    return Tiles(tiles.lattice, tiles.vertices[kept], corners, tiles.colors)

@@ -32,7 +32,9 @@ from ._polygon_colouring import PolygonColouring
 from ._polygon_nlp import optimise_finely
 from ._problem import Problem, Rule
 from ._search import Candidate, finish, fold, go_finer, soften
+from ._settle import upright
 from ._smooth import smooth
+from ._straighten import straightened
 from ._tabu import fill, tabu
 from ._tiles import Tiles, tiles_of
 from ._trace import trace
@@ -239,6 +241,8 @@ class RefineConfig:
     """In cells: how far traced boundaries may leave those of the cells."""
     smallest: float = 0.0004
     """Patches below this share of a period are given to their neighbours before tracing."""
+    straighten: bool = False
+    """Take the teeth that cells leave out of boundaries between coloured tiles first."""
     longest: float = 0.0
     """Sides are halved and the tiles optimised again until none is longer; 0 keeps the vertices."""
 
@@ -279,6 +283,10 @@ def refine(
         raise ValueError("margin and trust are above 0 and rounds is at least 1.")
     asked = _asked(problem, source, settings)
     tiles, start = _tiles(source, asked, settings)
+    if settings.straighten:
+        tiles = straightened(tiles, asked, margin=float(margin))
+    if asked.free_color:
+        tiles = upright(tiles, asked)
     objective = settings.objective or ("min_free" if asked.free_color else "feasible")
     tiles, worst = optimise_finely(
         tiles, asked, settings.longest, margin=float(margin), rounds=settings.rounds,
