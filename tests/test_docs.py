@@ -52,6 +52,9 @@ def my_explainer(codes, classes):
     masks = np.zeros(codes.shape, bool)
     masks[:, :2] = True
     return masks
+from sklearn.datasets import load_wine
+rows, kinds = load_wine(return_X_y=True)
+x, y, x_new, y_new = rows[::2], kinds[::2], rows[1::2], kinds[1::2]
 """,
     "llm.md": """
 import pathlib
