@@ -43,7 +43,7 @@ from ._pattern import Pattern
 from ._reconstruct import Repaired, Split, reconstruct, split_block
 from ._skeleton import Layer, Skeleton
 from ._statistics import InputStatistics
-from ._usage import Clock, give_back, memory_named, peak_bytes
+from ._usage import Clock, give_back, keep_tensors_apart, memory_named, peak_bytes
 from ._writer import FolderWriter
 
 _COPIES = 6  # of the activations on a device: two chains twice, targets, the middle of a block
@@ -95,6 +95,7 @@ class Stream:
         Raises:
             LLMError: The model, the pattern or the text do not fit.
         """
+        keep_tensors_apart()
         self.folder, self.config, self.run, self.out, self.ids = folder, config, run, out, ids
         self.clock = clock
         self.device = torch.device(config.device)
