@@ -250,6 +250,24 @@ def determinant(rows: Sequence[Sequence[Fraction]]) -> Fraction:
     return found
 
 
+def solved(
+    rows: Sequence[Sequence[Fraction]], rhs: Sequence[Fraction]
+) -> tuple[Fraction, ...] | None:
+    """Return the solution of a square system, or None if it is singular."""
+    n = len(rhs)
+    m = [[*rows[i], rhs[i]] for i in range(n)]
+    for k in range(n):
+        pivot = next((i for i in range(k, n) if m[i][k]), None)
+        if pivot is None:
+            return None
+        m[k], m[pivot] = m[pivot], m[k]
+        for i in range(n):
+            if i != k and m[i][k]:
+                f = m[i][k] / m[k][k]
+                m[i] = [a - f * b for a, b in zip(m[i], m[k], strict=True)]
+    return tuple(m[i][n] / m[i][i] for i in range(n))
+
+
 def runs_of(cells: UInt8[np.ndarray, "..."]) -> str:
     """Return the cells, last axis fastest, as runs "LENGTH:COLOUR" with spaces between."""
     flat = cells.ravel()

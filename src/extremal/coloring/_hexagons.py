@@ -20,7 +20,7 @@ from functools import lru_cache
 import numpy as np
 from jaxtyping import Float, Int
 
-from ._colouring import Matrix, Shape
+from ._colouring import Matrix, Shape, solved
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +62,7 @@ def facets(shape: Shape) -> Facets:
     corners: set[tuple[Fraction, ...]] = set()
     for chosen in itertools.combinations(normals, n):
         rows = [[a * x for a, x in zip(axes, r, strict=True)] for r in chosen]
-        z = _solve(rows, [_dot(r, r, axes) for r in chosen])
+        z = solved(rows, [_dot(r, r, axes) for r in chosen])
         if z is not None and all(_dot(r, z, axes) <= _dot(r, r, axes) for r in normals):
             corners.add(z)
     return Facets(tuple(normals), tuple(sorted(corners)), axes)
@@ -127,7 +127,7 @@ def exact_hexagon_norms(shape: Shape, offset: Sequence[int]) -> tuple[Fraction, 
     for chosen in _likely(body, centre):
         gram = [[_dot(body.normals[i], body.normals[j], axes) for j in chosen] for i in chosen]
         missing = [heights[i] - against[i] for i in chosen]
-        factors = _solve(gram, missing)
+        factors = solved(gram, missing)
         if factors is None or any(f > 0 for f in factors):
             continue
         foot = tuple(
@@ -259,21 +259,3 @@ def _combined(factors: Sequence[int], rows: Matrix) -> tuple[Fraction, ...]:
 
 def _dot(a: Sequence[Fraction], b: Sequence[Fraction], axes: Sequence[Fraction]) -> Fraction:
     return sum((w * x * y for w, x, y in zip(axes, a, b, strict=True)), Fraction(0))
-
-
-def _solve(
-    rows: Sequence[Sequence[Fraction]], rhs: Sequence[Fraction]
-) -> tuple[Fraction, ...] | None:
-    """The solution of a square system, or None if it is singular."""
-    n = len(rhs)
-    m = [[*rows[i], rhs[i]] for i in range(n)]
-    for k in range(n):
-        pivot = next((i for i in range(k, n) if m[i][k]), None)
-        if pivot is None:
-            return None
-        m[k], m[pivot] = m[pivot], m[k]
-        for i in range(n):
-            if i != k and m[i][k]:
-                f = m[i][k] / m[k][k]
-                m[i] = [a - f * b for a, b in zip(m[i], m[k], strict=True)]
-    return tuple(m[i][n] / m[i][i] for i in range(n))

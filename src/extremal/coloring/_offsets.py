@@ -15,7 +15,7 @@ from fractions import Fraction
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from ._colouring import Matrix, Shape
+from ._colouring import Matrix, Shape, solved
 from ._hexagons import exact_hexagon_norms, facets, hexagon_norms
 
 _NEAR = 1e-9  # relative; the floats below are good to about 1e-13
@@ -86,7 +86,8 @@ def exact_norms(
         free = [steps[i] for i in range(n) if fixed[i] == 0]
         if not free:
             largest = max(largest, dot(base, base))
-        s = _solve([[dot(a, b) for b in free] for a in free], [-dot(a, base) for a in free])
+        s = solved([[dot(a, b) for b in free] for a in free], [-dot(a, base) for a in free])
+        assert s is not None  # products of independent vectors
         if all(abs(x) <= 1 for x in s):
             point = [b + sum((x * e[j] for x, e in zip(s, free, strict=True)), Fraction(0))
                      for j, b in enumerate(base)]  # fmt: skip
@@ -173,14 +174,3 @@ def half(offsets: Int[np.ndarray, "m n"]) -> Int[np.ndarray, "k n"]:
     """Return one of D and -D of each offset; 0 stays."""
     first = np.array([next((x for x in d if x), 0) for d in offsets.tolist()])
     return offsets[first >= 0]
-
-
-def _solve(gram: list[list[Fraction]], rhs: list[Fraction]) -> list[Fraction]:
-    n = len(rhs)
-    rows = [[*gram[i], rhs[i]] for i in range(n)]
-    for k in range(n):  # positive definite: the pivots are not 0
-        for i in range(n):
-            if i != k:
-                f = rows[i][k] / rows[k][k]
-                rows[i] = [a - f * b for a, b in zip(rows[i], rows[k], strict=True)]
-    return [rows[i][n] / rows[i][i] for i in range(n)]
