@@ -7,6 +7,7 @@ import json
 import sys
 import time
 
+import numba
 import torch
 import transformers
 
@@ -18,7 +19,11 @@ def main() -> None:
     """Prune and save, with masks, certificate and report."""
     model, text, out, method, sparsity, batch, samples, window = sys.argv[1:]
     torch.set_num_threads(1)
-    assert transformers.AutoModelForCausalLM  # imported before the clock starts, as the peer's is
+    # Imported before the clock starts, as all of the peer is.
+    assert transformers.AutoModelForCausalLM
+    assert transformers.AutoTokenizer
+    assert transformers.LlamaForCausalLM
+    assert numba
     imported, begun, worked = peak_bytes(), time.perf_counter(), time.process_time()
     result = llm.prune(
         model, out=out, criterion=method, pattern=sparsity, calibration=text, samples=int(samples),

@@ -27,6 +27,7 @@ from torch.nn import functional
 
 from extremal.pruning import ADAPTERS, adapter_start, effective
 
+from ._entries import all_finite
 from ._errors import LLMError
 
 KINDS = ADAPTERS
@@ -210,7 +211,7 @@ class AdaptedLinear(nn.Module):
         keeps = self.pruned and self.kind != "lora"
         if keeps:
             new = new.masked_fill(~M, 0)
-        if not bool(torch.isfinite(new).all()):
+        if not all_finite(new):
             raise LLMError("the adapter has diverged: its merged weight is not finite.")
         if keeps and bool((new[~M] != 0).any()):
             raise LLMError("a merged weight lies outside the mask.")

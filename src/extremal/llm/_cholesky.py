@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ._entries import all_finite
 from ._errors import LLMError
 
 _TRIES = 30
@@ -31,7 +32,7 @@ def factor(
     Raises:
         LLMError: No damping up to 2^30 times the given one helps, or H is not finite.
     """
-    if not bool(torch.isfinite(H).all()):
+    if not all_finite(H):
         raise LLMError(
             f"the inputs of {name} are not finite on the calibration text, so there is no Gram "
             "matrix. Check the weights before it, or use --dtype float32."

@@ -125,10 +125,11 @@ def _drop(scores: Tensor, count: int) -> Tensor:
         keep = torch.ones_like(scores, dtype=torch.bool)
         return keep.scatter_(1, order[:, :count], False)
     # Selection instead of sorting: five times faster on a CPU, the same mask.
-    parted = np.partition(scores.numpy(), count - 1, axis=1)[:, count - 1 : count]
-    threshold = torch.from_numpy(np.ascontiguousarray(parted))
+    parted = np.partition(scores.numpy(), count - 1, axis=1)
+    threshold = torch.from_numpy(parted[:, count - 1 : count].copy())
     drop = scores <= threshold
-    rows = (drop.sum(1) != count).nonzero().squeeze(1)  # where equals straddle the threshold
+    least = torch.from_numpy(parted[:, count:].min(1, initial=np.inf))  # of those that stay
+    rows = (least <= threshold[:, 0]).nonzero().squeeze(1)  # where equals straddle the threshold
     if len(rows):
         part, level = scores[rows], threshold[rows]
         below, equal = part < level, part == level

@@ -7,8 +7,6 @@ Rows with equally many kept inputs are solved together, in float64; above `_DIRE
 conjugate gradients, which need only products with H.
 """
 
-from collections.abc import Sequence
-
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -17,6 +15,7 @@ from ._cholesky import damped
 from ._errors import LLMError
 
 _DIRECT = 2048
+_NARROW = 192  # columns of a product that are still multiplied at full speed
 _BYTES = 256 << 20  # of the gathered blocks H_KK at a time
 
 
@@ -25,22 +24,25 @@ def layer_error(
     W: Float[Tensor, "o d"],
     H: Float[Tensor, "d d"],
 ) -> float:
-    """Return tr((new - W) H (new - W)^T), in double precision."""
-    return layer_errors([new], W, H)[0]
+    """Return tr((new - W) H (new - W)^T): products in H's precision, added up in double.
 
-
-def layer_errors(
-    several: Sequence[Float[Tensor, "o d"]],
-    W: Float[Tensor, "o d"],
-    H: Float[Tensor, "d d"],
-) -> list[float]:
-    """Return `layer_error` of several new weights; H is made double once."""
-    double = H.double()
-    found: list[float] = []
-    for new in several:
-        difference = (new - W).double()
-        found.append(float(((difference @ double) * difference).sum()))
+    With float32 the relative error is about 1e-8, and 1e-5 where the layer error is 1e-7 of a zero
+    layer's; double products would take twice as long as everything else that one-shot pruning does.
+    """
+    difference = new - W
+    found = 0.0
+    for start, end in slices(len(H)):  # H is symmetric: what lies left of the diagonal counts twice
+        own = difference[:, start:end]
+        across = own @ H[start:end, start:end]
+        across.addmm_(difference[:, :start], H[:start, start:end], alpha=2)
+        found += float((across.double() * own).sum())
     return found
+
+
+def slices(size: int) -> list[tuple[int, int]]:
+    """Cut a symmetric matrix into eight columns of blocks, or fewer of at least 192."""
+    width = max(_NARROW, -(-size // 8))
+    return [(start, min(start + width, size)) for start in range(0, size, width)]
 
 
 def least_squares(

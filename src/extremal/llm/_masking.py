@@ -10,8 +10,9 @@ from ._alps import alps
 from ._config import PruneConfig
 from ._criteria import score, select, select_by_mass
 from ._dsnot import refine
+from ._entries import all_finite, kept, pruned_count
 from ._errors import LLMError
-from ._least_squares import layer_errors, least_squares
+from ._least_squares import layer_error, least_squares
 from ._pattern import Pattern
 from ._sparsegpt import sweep
 from ._statistics import InputStatistics
@@ -93,9 +94,9 @@ def prune_layer(
     gram: Tensor | None = None
     if seen is not None and seen.products is not None and seen.tokens >= _FEW_TOKENS:
         gram = seen.gram(sequences)
-        if not bool(torch.isfinite(gram).all()):
+        if not all_finite(gram):
             raise LLMError(f"the inputs of {name} are not finite on the calibration text.")
-    if norms is not None and not bool(torch.isfinite(norms).all()):
+    if norms is not None and not all_finite(norms):
         raise LLMError(f"the inputs of {name} are not finite on the calibration text.")
     dense = W.detach().float()
     new, damping = dense, None
@@ -137,7 +138,7 @@ def prune_layer(
             dense, mask, mean=seen.mean(), variance=seen.variance(), norms=norms, pattern=pattern
         )
         solved = ""
-    masked = dense.masked_fill(~mask, 0)
+    masked = kept(dense, mask)
     if update == "none":
         new = new if solved else masked
     elif update != solved:
@@ -146,20 +147,22 @@ def prune_layer(
         damping = used if used is not None else damping
     error = after = None
     if gram is not None:
-        whole, error, after = layer_errors([torch.zeros_like(dense), masked, new], dense, gram)
+        whole = layer_error(torch.zeros_like(dense), dense, gram)
+        error = layer_error(masked, dense, gram)
+        after = error if new is masked else layer_error(new, dense, gram)
         scale = 1 / whole if whole > 0 else 0.0
         error, after = error * scale, after * scale
     usual = 0.1 if "admm" in (update, criterion) else config.damping
     if damping is not None and damping > usual:
         note = f"the Gram matrix needed damping {damping:g}"
-    if not bool(torch.isfinite(new).all()):
+    if not all_finite(new):
         raise LLMError(f"the update {update} of {name} is not finite; raise --damping.")
     report = LayerReport(
         name, (W.shape[0], W.shape[1]), transposed, rule_of(config, pattern, criterion)
         if not note.startswith("only") else rule_of(config, pattern, "magnitude"),
-        int((~mask).sum()), error, after, damping, note,
+        pruned_count(mask), error, after, damping, note,
     )  # fmt: skip
-    return new.to(W.dtype).masked_fill(~mask, 0), mask, report
+    return kept(new.to(W.dtype), mask), mask, report
 
 
 def _updated(

@@ -36,6 +36,7 @@ from ._adapter_files import check_free, hashes, load_adapters, read_adapters, sa
 from ._adapters import AdaptedLinear, attach, merge
 from ._bits import pack_bits
 from ._certificate import MASKS, ClaimedLayer, write_model_certificate, write_parent
+from ._entries import all_finite, kept
 from ._errors import LLMError
 from ._experts import take_apart
 from ._folder import NAME_OF, ModelFolder, Stored
@@ -522,10 +523,10 @@ def _saved(
             mask = mask.T if sparse.transposed[pruned[name]] else mask
             if bool((new[~mask] != 0).any()):
                 raise LLMError(f"{name} has a weight outside its mask after training.")
-            new = new.masked_fill(~mask, 0)
+            new = kept(new, mask)
         elif not torch.equal(new, old):
             trained.append(name)
-        if not bool(torch.isfinite(new).all()):
+        if not all_finite(new):
             raise LLMError(f"{name} is not finite after training; use a smaller --lr.")
         writer.write(name, new)
     writer.finish()

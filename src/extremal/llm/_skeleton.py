@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from extremal.lab import require
 
+from ._entries import all_finite
 from ._errors import LLMError
 from ._experts import gates_of, leaves_in, take_apart
 from ._folder import ModelFolder
@@ -203,7 +204,7 @@ class Skeleton:
                 ahead = self._ahead.pop(stored, None)
                 tensor = self.folder.read(stored) if ahead is None else ahead.result()
                 tensor = tensor.to(self.device, non_blocking=True)
-                if not bool(torch.isfinite(tensor).all()):
+                if not all_finite(tensor):
                     raise LLMError(
                         f"the weight {name}.{leaf} holds NaN or infinity; the model is broken."
                     )

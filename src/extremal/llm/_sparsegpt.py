@@ -18,7 +18,10 @@ from torch import Tensor
 
 from ._cholesky import factor
 from ._criteria import select
+from ._entries import kept
 from ._pattern import Pattern
+
+_WHOLE = 192  # a triangle up to this size is inverted in one solve
 
 
 @dataclass(frozen=True)
@@ -51,9 +54,26 @@ def factor_of(
     """
     whole = H + torch.diag((H.diagonal() == 0).to(H.dtype))
     lower, _, used = factor(whole.flip(0, 1), damping, name)
-    eye = torch.eye(len(H), dtype=H.dtype, device=H.device)
     # By rows: the sweep reads rows of U, and took up to twice as long on LAPACK's columns.
-    return torch.linalg.solve_triangular(lower.flip(0, 1), eye, upper=True).contiguous(), used
+    return inverse_upper(lower.flip(0, 1)).contiguous(), used
+
+
+def inverse_upper(R: Float[Tensor, "d d"]) -> Float[Tensor, "d d"]:
+    """Return the inverse of an upper triangular matrix.
+
+    On a CPU by halves, [[A, B], [0, C]] gives [[A^-1, -A^-1 B C^-1], [0, C^-1]]: d^3 / 3 products
+    instead of d^3 for a solve with the unit matrix.
+    """
+    d = len(R)
+    if R.is_cuda or d <= _WHOLE:
+        eye = torch.eye(d, dtype=R.dtype, device=R.device)
+        return torch.linalg.solve_triangular(R, eye, upper=True)
+    half = d // 2
+    found = torch.zeros_like(R, memory_format=torch.contiguous_format)
+    found[:half, :half] = inverse_upper(R[:half, :half])
+    found[half:, half:] = inverse_upper(R[half:, half:])
+    found[:half, half:] = -(found[:half, :half] @ R[:half, half:]) @ found[half:, half:]
+    return found
 
 
 def sweep(
@@ -118,19 +138,22 @@ def sweep(
         if stop < columns:
             weight[:, stop:] -= errors @ U[start:end, stop:]
         error += errors.double().square().sum()
-    return Swept(weight.masked_fill(~mask, 0), mask, float(error), used)
+    return Swept(kept(weight, mask), mask, float(error), used)
 
 
 def _kernel(
     weight: Tensor, U: Tensor, pattern: Pattern | None, block: int
 ) -> Callable[[Tensor, Tensor, int, int], Tensor] | None:
-    """The GPU kernel for whole slabs: on CUDA in float32 where triton is, and groups fit slabs."""
-    if not weight.is_cuda or weight.dtype != torch.float32 or find_spec("triton") is None:
-        return None
+    """The kernel for whole slabs, where groups fit slabs; on CUDA in float32 where triton is."""
     n, m = (0, 0) if pattern is None else (pattern.n, pattern.m)
     if m and block % m:
         return None
-    from ._slab import sweep_slab
+    if not weight.is_cuda and weight.dtype in (torch.float32, torch.float64):
+        from ._slab_rows import sweep_slab
+    elif weight.dtype == torch.float32 and find_spec("triton") is not None:
+        from ._slab import sweep_slab
+    else:
+        return None
 
     upper = U.contiguous()  # as it is, if it came from `factor_of`
     return lambda w, keep, start, end: sweep_slab(w, keep, upper, start, end, n, m)

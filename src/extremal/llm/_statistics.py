@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ._least_squares import slices
 from ._sparsegpt import factor_of
 
 _HALF = (torch.bfloat16, torch.float16)
@@ -26,7 +27,8 @@ class InputStatistics:
         tokens: Number of tokens.
         total: Sum of each input.
         squares: Sum of squares of each input.
-        products: Sum of x^T x, or None where it is not needed.
+        products: Sum of x^T x, or None where it is not needed; below the diagonal blocks it may
+            not be filled in: see `gram`.
     """
 
     tokens: int
@@ -56,7 +58,8 @@ class InputStatistics:
         self.total += flat.sum(0)
         self.squares += flat.square().sum(0)
         if self.products is not None:
-            self.products.addmm_(flat.T, flat)
+            for start, end in slices(flat.shape[1]):  # on and above the diagonal, by blocks
+                self.products[:end, start:end].addmm_(flat[:, :end].T, flat[:, start:end])
 
     def norms(self, sequences: int) -> Float[Tensor, " d"]:
         """Return the mean over sequences of the squared norm of each input."""
@@ -65,7 +68,10 @@ class InputStatistics:
     def gram(self, sequences: int) -> Float[Tensor, "d d"]:
         """Return H = (2/n) X^T X."""
         assert self.products is not None
-        return self.products * (2.0 / sequences)
+        found = self.products * (2.0 / sequences)
+        for start, end in slices(len(found)):
+            found[end:, start:end] = found[start:end, end:].T
+        return found
 
     def factor(
         self, sequences: int, damping: float, name: str

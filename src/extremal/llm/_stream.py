@@ -34,6 +34,7 @@ from ._chain import Activations, Arguments, batches, capture, run_block
 from ._closed_form import closed_form
 from ._config import PruneConfig
 from ._criteria import score
+from ._entries import all_finite, finite, kept
 from ._errors import LLMError
 from ._experts import gates_of
 from ._folder import ModelFolder, side_by_side
@@ -397,9 +398,10 @@ class Stream:
 
         for layer in layers:
             weight = layer.weight.detach()
-            if not bool(torch.isfinite(weight).all()):
+            if not all_finite(weight):
                 raise LLMError(f"{layer.name} is not finite after its repair; use a smaller --lr.")
-            self._set(layer, weight.masked_fill(~masks[layer.name], 0))
+            if config.repair != "none":
+                self._set(layer, kept(weight, masks[layer.name]))
         trained = [
             n
             for n, value in self._small_values(unit).items()
@@ -501,7 +503,7 @@ class Stream:
                 hidden = source.values[part].to(self.device)
                 for b in unit:
                     hidden = run_block(blocks[b], hidden, self.arguments[hidden.shape[0]][b])
-                fine &= torch.isfinite(hidden).all()  # asked once below: a GPU need not wait
+                fine &= finite(hidden)  # asked once below: a GPU need not wait
                 out.values[part] = hidden
                 if middle is not None:
                     middle.values[part] = caught.pop().reshape(hidden.shape)
