@@ -45,7 +45,7 @@ wheel: $(INSTALLED)
 plain: wheel
 	rm -rf $(PLAIN)
 	$(PYTHON) -m venv $(PLAIN)
-	$(PLAIN)/bin/pip install --quiet -c constraints.txt "$$(ls dist/extremal-*.whl)[flows,sos,tcurves]" scikit-learn \
+	$(PLAIN)/bin/pip install --quiet --no-compile -c constraints.txt "$$(ls dist/extremal-*.whl)[flows,sos,tcurves]" scikit-learn \
 	  pytest pytest-timeout pytest-xdist pytest-benchmark hypothesis beartype
 	$(PLAIN)/bin/python -c "import importlib.util as u; assert not u.find_spec('torch')"
 	$(PLAIN)/bin/python -m pytest -q -n auto -m "not slow and not gpu and not peer" tests/lab tests/verify tests/frankwolfe tests/flows tests/sos tests/tcurves tests/interpret tests/test_cli.py \
@@ -58,7 +58,7 @@ plain: wheel
 alone: wheel
 	rm -rf .venv-alone
 	$(PYTHON) -m venv .venv-alone
-	.venv-alone/bin/pip install --quiet -c constraints.txt "$$(ls dist/extremal-*.whl)$(if $(EXTRAS),[$(EXTRAS)])"
+	.venv-alone/bin/pip install --quiet --no-compile -c constraints.txt "$$(ls dist/extremal-*.whl)$(if $(EXTRAS),[$(EXTRAS)])"
 	.venv-alone/bin/python tests/wheel.py $(EXTRAS)
 
 $(INSTALLED): pyproject.toml constraints.txt
