@@ -63,7 +63,7 @@ def test_statistics_against_double_precision(dtype):
         sums.add(part)
     wide = X.double()
     for found, wanted in (
-        (sums.products, wide.T @ wide),
+        (sums.gram(2), wide.T @ wide),
         (sums.squares, wide.square().sum(0)),
         (sums.total, wide.sum(0)),
     ):
