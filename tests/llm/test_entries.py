@@ -3,8 +3,10 @@
 import pytest
 import torch
 
+from extremal.llm import _sparsegpt
 from extremal.llm._entries import all_finite, kept, pruned_count
 from extremal.llm._least_squares import layer_error
+from extremal.llm._pattern import Pattern
 from extremal.llm._sparsegpt import inverse_upper
 from extremal.llm._statistics import InputStatistics
 
@@ -68,3 +70,40 @@ def test_an_upper_triangle_is_inverted_by_halves(d):
     found = inverse_upper(R.double())
     assert torch.equal(found, found.triu())
     torch.testing.assert_close(found @ R, torch.eye(d, dtype=torch.float64), rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("pattern", ["0.5", "0.9", "2:4", "4:8", "given"])
+def test_slabs_row_by_row_are_the_sweep_column_by_column(monkeypatch, pattern, dtype, threads):
+    draw = torch.Generator().manual_seed(2)
+    W = torch.randn(600, 200, generator=draw).to(dtype)
+    W[5] = 0.0  # a row of equal scores
+    X = torch.randn(400, 200, generator=draw).to(dtype)
+    H = X.T @ X
+    keep = torch.rand(600, 200, generator=draw) > 0.5 if pattern == "given" else None
+    p = Pattern.parse("0.5" if pattern == "given" else pattern)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        assert _sparsegpt._kernel(W, H, p, 128) is not None
+        rows = _sparsegpt.sweep(W, H, p, keep=keep)
+    finally:
+        torch.set_num_threads(before)
+    monkeypatch.setattr(_sparsegpt, "_kernel", lambda *_: None)
+    columns = _sparsegpt.sweep(W, H, p, keep=keep)
+    same = (rows.keep == columns.keep).double().mean()
+    assert same > (0.999 if dtype == torch.float32 else 0.99999)
+    assert int(rows.keep.sum()) == int(columns.keep.sum())
+    if same == 1:
+        torch.testing.assert_close(rows.weight, columns.weight, rtol=1e-3, atol=1e-4)
+    assert rows.error == pytest.approx(columns.error, rel=1e-3)
+    assert not bool(rows.weight[~rows.keep].any())
+    if keep is not None:
+        assert torch.equal(rows.keep, keep)
+
+
+def test_groups_that_do_not_fit_a_slab_go_column_by_column():
+    W = torch.randn(4, 12, generator=torch.Generator().manual_seed(0))
+    assert _sparsegpt._kernel(W, torch.eye(12), Pattern.parse("2:4"), 6) is None
+    assert _sparsegpt._kernel(W, torch.eye(12), Pattern.parse("2:4"), 8) is not None
