@@ -171,3 +171,13 @@ def test_a_period_without_sense_is_refused(period):
 def test_counts_below_zero_are_refused(name):
     with pytest.raises(ValueError, match="are 0 or more"):
         coloring.find(Problem.plane(7), budget="5s", grid=24, **{name: -1})
+
+
+def test_larger_periods_are_cut_into_as_large_cells():
+    problem = coloring.Problem.plane(2, free_color=True)
+    sizes: dict[tuple[float, float], float] = {}
+    for period in ((0.0, 0.0), (0.4, 0.8), (1.6, 1.7)):
+        found = coloring.spectral_starts(problem, 0, 0, 1, math.inf, steps=1, period=period)
+        sizes[period] = found[0][1].logits.shape[1]
+    assert sizes[0.0, 0.0] == sizes[0.4, 0.8] == 24
+    assert sizes[1.6, 1.7] == 35

@@ -42,6 +42,7 @@ from ._sweep import broken_patterns
 from ._tabu import fill, tabu
 
 COARSE = {2: 24, 3: 12}
+_LARGEST = {2: 0.8, 3: 0.45}  # volume of a period that is drawn by itself, in d^n times the colours
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +95,11 @@ def random_start(
         (float(hi) ** 0.5 for c in range(problem.colors) for _, hi in problem.spans(c)), default=1.0
     )
     if n == 2:
-        volume = rng.uniform(*(period if period[1] else (0.3, 0.8))) * problem.colors * largest**2
+        volume = (
+            rng.uniform(*(period if period[1] else (0.3, _LARGEST[2])))
+            * problem.colors
+            * largest**2
+        )
         volume /= share
         angle, ratio = rng.uniform(math.pi / 3, math.pi / 2), rng.uniform(1.0, 1.6)
         short = math.sqrt(volume / math.sin(angle) / ratio)
@@ -102,7 +107,7 @@ def random_start(
             [[short, 0.0], [ratio * short * math.cos(angle), ratio * short * math.sin(angle)]]
         )
     else:
-        volume = rng.uniform(*(period if period[1] else (0.15, 0.45))) * problem.colors
+        volume = rng.uniform(*(period if period[1] else (0.15, _LARGEST[3]))) * problem.colors
         volume *= largest**3 / share
         basis = np.eye(3) + rng.uniform(-0.35, 0.35, (3, 3))
         basis *= (volume / abs(np.linalg.det(basis))) ** (1 / 3)
@@ -128,8 +133,10 @@ def spectral_starts(
     cannot be.
     """
     found: list[tuple[float, Soft]] = []
+    n = problem.dim  # larger periods are cut into as large cells
+    grid = round(COARSE[n] * max(1.0, period[1] / _LARGEST[n]) ** (1 / n))
     for number in range(first, first + count):
-        soft = random_start(problem, seed, number, COARSE[problem.dim], period, permuted)
+        soft = random_start(problem, seed, number, grid, period, permuted)
         soft, loss = refine_lattice(
             soft, problem, steps=steps, blur=0.06, rate=0.1, lattice_rate=0.01, free_price=0.25
         )
