@@ -16,6 +16,8 @@ from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 from torch.optim import Optimizer
 
+from extremal.lab import progress
+
 from ._hooks import Hooks
 
 _FIRST, _EVERY = 20, 5
@@ -105,27 +107,33 @@ def sfw_init_(
     }
     buffers = {n: b.clone() for n, b in model.named_buffers()}  # statistics are not to follow
     model.train()
-    for _ in range(iterations):
-        values = {n: parameters[n].detach() * scales[n] for n in parameters}
-        inputs, labels = next(batches)
-        loss = cross_entropy(functional_call(model, {**values, **_copies(buffers)}, inputs), labels)
-        grads = dict(
-            zip(
-                values,
-                torch.autograd.grad(loss, list(values.values()), create_graph=True),
-                strict=True,
+    with progress(iterations, "SFW-Init") as bar:
+        for _ in range(iterations):
+            values = {n: parameters[n].detach() * scales[n] for n in parameters}
+            inputs, labels = next(batches)
+            loss = cross_entropy(
+                functional_call(model, {**values, **_copies(buffers)}, inputs), labels
             )
-        )
-        ahead = {n: _ahead(v, grads[n], sized.get(n), rate) for n, v in values.items()}
-        inputs, labels = next(batches)
-        after = cross_entropy(functional_call(model, {**ahead, **_copies(buffers)}, inputs), labels)
-        optimizer.zero_grad()
-        (after / rate).backward()
-        nn.utils.clip_grad_norm_(list(scales.values()), 1.0)
-        optimizer.step()
-        with torch.no_grad():
-            for name, scale in scales.items():
-                scale.clamp_(min=least[name])
+            grads = dict(
+                zip(
+                    values,
+                    torch.autograd.grad(loss, list(values.values()), create_graph=True),
+                    strict=True,
+                )
+            )
+            ahead = {n: _ahead(v, grads[n], sized.get(n), rate) for n, v in values.items()}
+            inputs, labels = next(batches)
+            after = cross_entropy(
+                functional_call(model, {**ahead, **_copies(buffers)}, inputs), labels
+            )
+            optimizer.zero_grad()
+            (after / rate).backward()
+            nn.utils.clip_grad_norm_(list(scales.values()), 1.0)
+            optimizer.step()
+            with torch.no_grad():
+                for name, scale in scales.items():
+                    scale.clamp_(min=least[name])
+            bar.advance()
     with torch.no_grad():
         for name, parameter in parameters.items():
             parameter.mul_(scales[name])
