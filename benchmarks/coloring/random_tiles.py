@@ -2,7 +2,8 @@
 
 Run:      python benchmarks/coloring/random_tiles.py --seeds 11 22 24
 Expect:   4 to 5 % at sides of 0.2, a fifth of the seeds below 4.4 %; seed 22 comes near the pattern
-          that `almost.py` found with a GPU for one patch a colour. No value is a claim: there is no certificate.
+          that `almost.py` found with a GPU for one patch a colour. No value is a claim: there is
+          no certificate.
 Fairness: all seeds with the same lengths of sides and the same rounds, one core each.
 """
 
