@@ -395,7 +395,8 @@ def adaptive(
     """Make the whole AdaSFW (betas[0] < 0) or AdamSFW step of tensors low..high, one at a time.
 
     `where` holds the addresses of x, g, a buffer, the sum of squares and its largest value so far.
-    The buffer is the direction d of AdamSFW; AdaSFW's is g, and the metric h lies in the buffer.
+    The buffer is the direction d of AdamSFW; AdaSFW's is g, and the metric over eta, h, lies in
+    the buffer.
     A pass reads x, d and h, makes y from x anew, a block at a time, by the inner steps taken so
     far, and sums what the next one needs: K + 1 passes, of which only the last writes, since most
     tensors do not fit in the cache and fresh memory costs more than arithmetic.
@@ -408,7 +409,7 @@ def adaptive(
     metric = np.empty(most, dtype=np.float32)
     row, point = np.empty(_BLOCK, dtype=np.float32), np.empty(_BLOCK, dtype=np.float32)
     row_bits = row.view(np.int32)
-    backs, moves = np.empty(inner_steps + 1, np.float32), np.empty(inner_steps + 1, np.float32)
+    backs, moves = np.empty(inner_steps + 4, np.float32), np.empty(inner_steps + 4, np.float32)
     corners, pushes = np.empty(inner_steps, np.int64), np.empty(inner_steps, np.float32)
     one, two = np.float32(betas[0]), np.float32(betas[1])
     small, least, largest = np.float32(delta), np.float32(clip[0]), np.float32(clip[1])
@@ -442,12 +443,12 @@ def adaptive(
                             db[i] += (unit - one) * (gb[i] - db[i])
                             sb[i] = two * sb[i] + (unit - two) * gb[i] * gb[i]
                             pb[i] = max(pb[i], sb[i])
-                            hb[i] = min(max(math.sqrt(pb[i]) + small, least), largest)
+                            hb[i] = min(max(math.sqrt(pb[i]) + small, least), largest) * inverse
                             part += db[i] * db[i]
                     else:
                         for i in range(xb.size):
                             sb[i] += gb[i] * gb[i]
-                            hb[i] = min(max(math.sqrt(sb[i]) + small, least), largest)
+                            hb[i] = min(max(math.sqrt(sb[i]) + small, least), largest) * inverse
                             part += gb[i] * gb[i]
                     dd += part
                 t = 1
@@ -462,22 +463,40 @@ def adaptive(
                         back, move = backs[t], moves[t]
                         again, more = backs[t + 1], moves[t + 1]
                         for i in range(xb.size):
-                            q = db[i] + hb[i] * (yb[i] - xb[i]) * inverse
+                            q = db[i] + hb[i] * (yb[i] - xb[i])
                             y = back * yb[i] + move * q
-                            q = db[i] + hb[i] * (y - xb[i]) * inverse
+                            q = db[i] + hb[i] * (y - xb[i])
                             yb[i] = again * y + more * q
                         t += 2
-                else:
+                elif round_ == 1:
                     back, move = backs[0], moves[0]
                     for i in range(xb.size):
                         yb[i] = back * xb[i] + (move if db[i] < 0 else -move)
+                else:  # three or five inner steps with y in registers, then two a loop
+                    b0, b1, b2 = backs[0], backs[1], backs[2]
+                    m0, m1, m2 = moves[0], moves[1], moves[2]
+                    if round_ <= 3:
+                        for i in range(xb.size):
+                            y = b0 * xb[i] + (m0 if db[i] < 0 else -m0)
+                            y = b1 * y + (m1 if db[i] + hb[i] * (y - xb[i]) < 0 else -m1)
+                            yb[i] = b2 * y + (m2 if db[i] + hb[i] * (y - xb[i]) < 0 else -m2)
+                        t = 3
+                    else:
+                        b3, b4, m3, m4 = backs[3], backs[4], moves[3], moves[4]
+                        for i in range(xb.size):
+                            y = b0 * xb[i] + (m0 if db[i] < 0 else -m0)
+                            y = b1 * y + (m1 if db[i] + hb[i] * (y - xb[i]) < 0 else -m1)
+                            y = b2 * y + (m2 if db[i] + hb[i] * (y - xb[i]) < 0 else -m2)
+                            y = b3 * y + (m3 if db[i] + hb[i] * (y - xb[i]) < 0 else -m3)
+                            yb[i] = b4 * y + (m4 if db[i] + hb[i] * (y - xb[i]) < 0 else -m4)
+                        t = 5
                     while t < round_:
                         back, move = backs[t], moves[t]
                         again, more = backs[t + 1], moves[t + 1]
                         for i in range(xb.size):
-                            q = db[i] + hb[i] * (yb[i] - xb[i]) * inverse
+                            q = db[i] + hb[i] * (yb[i] - xb[i])
                             y = back * yb[i] + (move if q < 0 else -move)
-                            q = db[i] + hb[i] * (y - xb[i]) * inverse
+                            q = db[i] + hb[i] * (y - xb[i])
                             yb[i] = again * y + (more if q < 0 else -more)
                         t += 2
                 if kind == 2:
@@ -491,7 +510,7 @@ def adaptive(
                 a = b = c = e = f = np.float32(0)
                 if kind == 0:
                     for i in range(xb.size):
-                        q = db[i] + hb[i] * (yb[i] - xb[i]) * inverse
+                        q = db[i] + hb[i] * (yb[i] - xb[i])
                         hy = hb[i] * yb[i]
                         a += q * q
                         b += q * yb[i]
@@ -500,14 +519,14 @@ def adaptive(
                         f += hb[i] * q * q
                 elif kind == 1:
                     for i in range(xb.size):
-                        q = db[i] + hb[i] * (yb[i] - xb[i]) * inverse
+                        q = db[i] + hb[i] * (yb[i] - xb[i])
                         away = yb[i] - (r if q < 0 else -r)
                         b += q * away
                         c += hb[i] * away * away
                 else:
                     best = np.int32(-1)
                     for i in range(xb.size):
-                        q = db[i] + hb[i] * (yb[i] - xb[i]) * inverse
+                        q = db[i] + hb[i] * (yb[i] - xb[i])
                         row[i] = q
                         b += q * yb[i]
                         c += hb[i] * yb[i] * yb[i]
@@ -538,7 +557,7 @@ def adaptive(
                     for t in range(round_):
                         if corners[t] == i:
                             y += pushes[t]
-                    q = d[i] + h[i] * (y - x[i]) * inverse
+                    q = d[i] + h[i] * (y - x[i])
                     if abs(q) > abs(value) or i == where_top:
                         corner, value, there = i, q, y
                 v = r if value < 0 else -r
@@ -546,7 +565,7 @@ def adaptive(
                 below += h[corner] * v * (v - 2 * there)
             step = np.float32(0)
             if alive and below > 0 and not (kind == 0 and qq == 0):
-                step = np.float32(min(max(0.0, eta * gain / below), cap))
+                step = np.float32(min(max(0.0, gain / below), cap))
             backs[round_] = unit - step
             if kind == 2:
                 whole *= unit - step
