@@ -138,6 +138,7 @@ def test_a_device_that_is_not_there_is_refused():
             coloring.train(problem, coloring.TrainConfig(steps=1, device="cuda"))
 
 
+@pytest.mark.slow
 def test_the_best_of_single_rounds_are_kept(tmp_path):
     problem = Problem.plane(4, free_color=True)
     found = coloring.find(

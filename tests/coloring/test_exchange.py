@@ -91,6 +91,7 @@ def test_folding_on_a_small_cell_gives_the_pattern_back():
     np.testing.assert_allclose(coloring.fold_exchanged(pattern, rows, exchange, (4, 4), 3.0), full)
 
 
+@pytest.mark.slow
 def test_a_search_with_exchanged_colours_is_certified(tmp_path):
     found = coloring.find(
         Problem.plane(7), budget="120s", grid=24, seed=0, permuted=True, out=tmp_path / "run"

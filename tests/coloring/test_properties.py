@@ -144,6 +144,7 @@ def test_hexagons_float_exact_and_checker_agree(d0, d1, a, b, c, d):
     assert (there.near(centre) / 25, there.far(centre) / 25) == (low, high)
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(colourings(), small, small)
 def test_verdicts_about_hexagons_do_not_depend_on_the_basis(plain, a, b):

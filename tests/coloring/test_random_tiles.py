@@ -118,6 +118,7 @@ def test_straight_boundaries_keep_what_the_start_keeps():
         assert goal.violation(coloring.straightened(start, FIVE)) <= max(worst, 0) + 1e-9
 
 
+@pytest.mark.slow
 def test_random_tiles_become_a_certificate(tmp_path):
     found = coloring.random_tiles(FIVE, seed=12, longest=0.3, rounds=(10, 10, 10), give_up=0.2)
     assert found.free < 0.12

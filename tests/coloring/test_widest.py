@@ -65,6 +65,7 @@ def test_every_step_is_wider_and_valid():
     assert before[1] - before[0] > Fraction(1, 100)
 
 
+@pytest.mark.slow
 def test_find_widens_within_its_budget(tmp_path):
     out = tmp_path / "run"
     arguments = ["coloring", "find", "--type", "1", "1", "1", "1", "1", "0.45..0.55", "--objective",

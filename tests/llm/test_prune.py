@@ -406,7 +406,11 @@ EVERY = (1, 2, 3, 4, 2, 3, 4, 2, 3, 4)
 
 @pytest.mark.parametrize(
     ("activations", "points"),
-    [("file", EVERY), ("device", (3, 4, 4, 2)), ("lost", (4, 4))],
+    [
+        ("file", EVERY),
+        ("device", (3, 4, 4, 2)),
+        pytest.param("lost", (4, 4), marks=pytest.mark.slow),
+    ],
     ids=["file", "device", "files-lost"],
 )
 def test_a_run_killed_at_every_block_resumes_to_the_same_bytes(
