@@ -92,6 +92,7 @@ def test_levels_double_up_to_the_grid():
     assert grids(plane, 96) == [24, 48, 96]
     assert grids(plane, 80) == [24, 48, 80]
     assert grids(plane, 24) == [24]
+    assert grids(plane, 96, (1.2, 1.4)) == [32, 64, 96]
     assert grids(space, 40) == [12, 24, 40]
 
 

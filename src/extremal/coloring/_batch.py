@@ -26,7 +26,7 @@ from ._colouring import Colouring, Matrix, rational_lattice
 from ._device import torch_on
 from ._offsets import forbidden, reduced
 from ._problem import Problem
-from ._search import COARSE, blur_of, random_start
+from ._search import blur_of, coarse, random_start
 from ._spectral import Soft, window
 
 if TYPE_CHECKING:
@@ -299,9 +299,9 @@ def relax_on(
     return batch.softs()[0], float(losses[0])
 
 
-def grids(problem: Problem, grid: int) -> list[int]:
+def grids(problem: Problem, grid: int, period: tuple[float, float] = (0.0, 0.0)) -> list[int]:
     """Return the cells along an axis of the levels, up to the grid that is asked for."""
-    found = [COARSE[problem.dim]]
+    found = [coarse(problem, period)]
     while 2 * found[-1] <= grid:
         found.append(2 * found[-1])
     return found if found[-1] >= grid else [*found, grid]
@@ -335,7 +335,7 @@ def batched_starts(
         ColoringError: The device is not there.
     """
     torch = torch_on(device)
-    levels = grids(problem, grid)
+    levels = grids(problem, grid, period)
     size = problem.palette * levels[0] ** problem.dim
     chunk = max(16, min(count, 1 << ((_FLOATS // size).bit_length() - 1)))
     found: list[tuple[float, Colouring]] = []

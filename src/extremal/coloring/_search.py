@@ -41,7 +41,7 @@ from ._spectral import Soft, refine_lattice, relax
 from ._sweep import broken_patterns
 from ._tabu import fill, tabu
 
-COARSE = {2: 24, 3: 12}
+_COARSE = {2: 24, 3: 12}
 _LARGEST = {2: 0.8, 3: 0.45}  # volume of a period that is drawn by itself, in d^n times the colours
 
 
@@ -74,6 +74,12 @@ def blur_of(
     side = abs(float(np.linalg.det(basis))) / math.prod(grid)
     width = {"parallelogram": 1.27, "hexagon": 1.185}[cell] if len(grid) == 2 else 1.5
     return width * side ** (1 / len(grid))
+
+
+def coarse(problem: Problem, period: tuple[float, float] = (0.0, 0.0)) -> int:
+    """Return the cells along an axis of a start: larger periods are cut into as large cells."""
+    n = problem.dim
+    return round(_COARSE[n] * max(1.0, period[1] / _LARGEST[n]) ** (1 / n))
 
 
 def random_start(
@@ -133,8 +139,7 @@ def spectral_starts(
     cannot be.
     """
     found: list[tuple[float, Soft]] = []
-    n = problem.dim  # larger periods are cut into as large cells
-    grid = round(COARSE[n] * max(1.0, period[1] / _LARGEST[n]) ** (1 / n))
+    grid = coarse(problem, period)
     for number in range(first, first + count):
         soft = random_start(problem, seed, number, grid, period, permuted)
         soft, loss = refine_lattice(

@@ -27,7 +27,7 @@ def layer_error(
     """Return tr((new - W) H (new - W)^T): products in H's precision, added up in double.
 
     With float32 the relative error is about 1e-8, and 1e-5 where the layer error is 1e-7 of a zero
-    layer's; double products would take twice as long as everything else that one-shot pruning does.
+    layer's; double products were a fifth of the time of a run with SparseGPT.
     """
     difference = new - W
     found = 0.0

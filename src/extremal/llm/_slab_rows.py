@@ -2,7 +2,7 @@
 
 Within a slab a column waits for the one before it, but the rows are independent: a row of 128
 numbers stays in the first cache from its first column to its last, where operations on whole
-columns read all rows anew for each of them (7 to 10 times as long, and as many allocations).
+columns read all rows anew for each of them, and allocate as often.
 
 Notation: as in `_sparsegpt`.
 """
