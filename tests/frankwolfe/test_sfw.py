@@ -229,11 +229,16 @@ def uneven(kind):
         return g * 10.0 ** torch.linspace(-12, 12, 300)[:, None]
     if kind == "few-values":
         return g.round()
+    if kind == "every-value-twice":
+        return torch.cat([g[:150], g[:150].flip(0)])
     return g.flatten().sort().values.reshape(300, 400)
 
 
-@pytest.mark.parametrize("kind", ["mostly-zero", "rows-of-all-sizes", "few-values", "sorted"])
-@pytest.mark.parametrize("k", [1, 700, 60_000, 119_999])
+KINDS = ["mostly-zero", "rows-of-all-sizes", "few-values", "every-value-twice", "sorted"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("k", [1, 700, 30_001, 60_000, 119_999])
 def test_fused_steps_find_the_largest_where_a_sample_misleads(kind, k):
     pytest.importorskip("numba")
     for make in (fw.KSparse, fw.KSupport):

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import Parameter
 
 from extremal.lab import require
 
@@ -101,7 +102,7 @@ def _plain(p: Tensor, g: Tensor) -> bool:
     """Whether both are float32 on the CPU and filled without gaps in the same order."""
     if p.dtype != torch.float32 or g.dtype != torch.float32 or p.device.type != "cpu":
         return False
-    if type(p.data) is not Tensor or p.numel() == 0 or p.stride() != g.stride():
+    if type(p) not in (Parameter, Tensor) or p.numel() == 0 or p.stride() != g.stride():
         return False
     return p.is_contiguous() or (p.ndim == 4 and p.is_contiguous(memory_format=torch.channels_last))
 
@@ -168,7 +169,7 @@ class _Step:
                 lambda low, high: loops.guess(
                     low, high, self.where, sizes, counts, self.keeps, self.takes, brackets
                 ),
-                n,
+                _edges(np.cumsum(np.minimum(sizes, 1 << 20))),
             )
         else:
             brackets = np.zeros((n, 2), dtype=np.int64)
@@ -192,7 +193,7 @@ class _Step:
         inner = np.zeros(n)  # <v, x> / size
         length = np.ones(n)  # |v| / size
         factor = np.zeros(n)  # v = factor m, where it is a multiple
-        levels, ties = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64)
+        levels, ties = np.zeros(n, dtype=np.int64), np.zeros((n, 2), dtype=np.int64)
         safe = np.where(norm > 0, norm, 1.0)
         corners: list[tuple[int, int, float]] = []
         if self.kind == 0:
@@ -209,10 +210,10 @@ class _Step:
         else:
             _spread(
                 lambda low, high: loops.select(
-                    low, high, ranges, self.where, sizes, counts, tops, rooms, keys, xs,
+                    low, high, ranges, begin, self.where, sizes, counts, tops, rooms, keys, xs,
                     total, levels, ties,
                 ),
-                n,
+                _edges(np.cumsum(sizes)),
             )  # fmt: skip
             if self.kind == 3:
                 length, inner = np.sqrt(counts), -total[:, 3]
@@ -230,9 +231,9 @@ class _Step:
         )
         for j, at, sign in corners:
             _flat(self.params[j])[at] += np.float32(move[j] * sign)
-        for j in np.flatnonzero(ties):
-            place = np.ascontiguousarray(self.where[:, j])
-            loops.tied(place, sizes[j], levels[j] - 1, ties[j], move[j], self.kind)
+        for j in np.flatnonzero(ties[:, 0]):
+            place, (many, start) = np.ascontiguousarray(self.where[:, j]), ties[j]
+            loops.tied(place, start, sizes[j], levels[j] - 1, many, move[j], self.kind)
 
     def _lengths(
         self, norm: np.ndarray, v: np.ndarray, vx: np.ndarray, xx: np.ndarray
@@ -320,6 +321,13 @@ def _evenly(sizes: Sequence[int]) -> tuple[list[int], list[int]]:
         heapq.heappush(load, (held + sizes[i], least))
     edges = [0, *accumulate(len(part) for part in parts)]
     return [i for part in parts for i in part], edges
+
+
+def _edges(work: np.ndarray) -> list[int]:
+    """Share out tensors in their order, by the running sum of the work that each makes."""
+    threads = max(1, min(torch.get_num_threads(), len(work)))
+    inner = [int(np.searchsorted(work, work[-1] * t / threads)) for t in range(1, threads)]
+    return [0, *inner, len(work)]
 
 
 def _spread(work: Callable[[int, int], Any], parts: int | Sequence[int]) -> None:
