@@ -16,7 +16,6 @@ import heapq
 import importlib.util
 import weakref
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from itertools import accumulate, pairwise
 from typing import Any
 
@@ -26,6 +25,8 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from extremal.lab import require
+
+from ._threads import one_threaded
 
 KINDS = {"L2Ball": 0, "LinfBall": 1, "Sign": 1, "L1Ball": 2, "KSparse": 3, "KSupport": 4}
 _CHUNK = 1 << 15
@@ -302,11 +303,6 @@ def _cut(sizes: tuple[int, ...]) -> tuple[np.ndarray, ...]:
     return tensor, begin, end, ranges, rooms
 
 
-@functools.cache
-def _pool(threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads, thread_name_prefix="frankwolfe")
-
-
 def _evenly(sizes: Sequence[int]) -> tuple[list[int], list[int]]:
     """Share out tensors that cannot be split: an order, and where a thread's part of it begins.
 
@@ -339,7 +335,7 @@ def _spread(work: Callable[[int, int], Any], parts: int | Sequence[int]) -> None
     if threads <= 1:
         work(edges[0], edges[-1])
         return
-    waiting = [_pool(threads).submit(work, a, b) for a, b in pairwise(edges[1:])]
+    waiting = [one_threaded(threads).submit(work, a, b) for a, b in pairwise(edges[1:])]
     work(edges[0], edges[1])
     for future in waiting:
         future.result()
