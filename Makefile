@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 INSTALLED = $(VENV)/.installed
 PLAIN = .venv-plain
 
-.PHONY: demo test check slow bench gpu docs wheel clean
+.PHONY: demo test check slow bench gpu docs wheel clean lint types plain
 
 demo: $(INSTALLED)  ## the main job on embedded data, with pictures: runs/demo/report.html
 	$(BIN)/extremal demo --out runs/demo --force
@@ -13,19 +13,21 @@ demo: $(INSTALLED)  ## the main job on embedded data, with pictures: runs/demo/r
 test: $(INSTALLED)  ## the whole default suite
 	CI=1 $(BIN)/python -m pytest -n auto -m "not slow and not gpu and not network and not peer"
 
-check: $(INSTALLED) docs  ## format, lint, types, layers, docs, and an installation without torch
+# Nothing here waits for anything else but the wheel: `make -j2 check` takes two thirds of the time.
+check: plain types docs lint alone-none alone-sos  ## format, lint, types, layers, docs, and an installation without torch
+
+lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/pyright
 	$(BIN)/lint-imports
-	$(MAKE) plain
-	$(MAKE) alone EXTRAS=
-	$(MAKE) alone EXTRAS=sos
+
+types: $(INSTALLED)
+	$(BIN)/pyright
 
 slow: $(INSTALLED)  ## tests over 5 seconds
 	CI=1 $(BIN)/python -m pytest -n auto -m slow --timeout 3000
 	for extra in training frankwolfe pruning compression llm interpret coloring sos flows tcurves; do \
-	  $(MAKE) alone EXTRAS=$$extra || exit 1; done
+	  $(MAKE) alone-$$extra || exit 1; done
 
 gpu: $(INSTALLED)  ## tests that need CUDA
 	CI=1 $(BIN)/python -m pytest -m gpu
@@ -37,11 +39,12 @@ bench: $(INSTALLED)  ## every benchmark; appends to benchmarks/*/results and ren
 docs: $(INSTALLED)
 	DISABLE_MKDOCS_2_WARNING=true NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
-wheel: $(INSTALLED)
-	$(BIN)/python -m build --wheel --outdir dist
+wheel:
+	test -x .venv-wheel/bin/pip || $(PYTHON) -m venv .venv-wheel
+	rm -f dist/extremal-*.whl
+	.venv-wheel/bin/pip wheel --quiet --no-deps --wheel-dir dist .
 
 # From a wheel, without torch: the core and the areas that work without it.
-.PHONY: plain
 plain: wheel
 	rm -rf $(PLAIN)
 	$(PYTHON) -m venv $(PLAIN)
@@ -53,13 +56,13 @@ plain: wheel
 	  --ignore tests/verify/test_pruning_soup.py --ignore tests/verify/test_compression_model.py  # these make their files with torch
 	$(PLAIN)/bin/extremal --help > /dev/null
 
-# The wheel with one extra, or with none, and nothing else: an answer of its area is verified.
-.PHONY: alone
-alone: wheel
-	rm -rf .venv-alone
-	$(PYTHON) -m venv .venv-alone
-	.venv-alone/bin/pip install --quiet --no-compile -c constraints.txt "$$(ls dist/extremal-*.whl)$(if $(EXTRAS),[$(EXTRAS)])"
-	.venv-alone/bin/python tests/wheel.py $(EXTRAS)
+# The wheel with one extra (alone-none: without) and nothing else: an answer of its area is verified.
+alone-%: wheel
+	rm -rf .venv-alone-$*
+	$(PYTHON) -m venv .venv-alone-$*
+	.venv-alone-$*/bin/pip install --quiet --no-compile -c constraints.txt "$$(ls dist/extremal-*.whl)$(if $(filter-out none,$*),[$*])"
+	.venv-alone-$*/bin/python tests/wheel.py $(filter-out none,$*)
+	rm -rf .venv-alone-$*
 
 $(INSTALLED): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -67,4 +70,4 @@ $(INSTALLED): pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf .venv .venv-plain .venv-alone dist site runs
+	rm -rf .venv .venv-* dist site runs

@@ -2,6 +2,7 @@
 
 import copy
 import math
+import os
 
 import numpy as np
 import pytest
@@ -229,11 +230,16 @@ def uneven(kind):
         return g * 10.0 ** torch.linspace(-12, 12, 300)[:, None]
     if kind == "few-values":
         return g.round()
+    if kind == "every-value-twice":
+        return torch.cat([g[:150], g[:150].flip(0)])
     return g.flatten().sort().values.reshape(300, 400)
 
 
-@pytest.mark.parametrize("kind", ["mostly-zero", "rows-of-all-sizes", "few-values", "sorted"])
-@pytest.mark.parametrize("k", [1, 700, 60_000, 119_999])
+KINDS = ["mostly-zero", "rows-of-all-sizes", "few-values", "every-value-twice", "sorted"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("k", [1, 700, 30_001, 60_000, 119_999])
 def test_fused_steps_find_the_largest_where_a_sample_misleads(kind, k):
     pytest.importorskip("numba")
     for make in (fw.KSparse, fw.KSupport):
@@ -815,6 +821,45 @@ def test_polar_modes(shape):
     np.testing.assert_allclose(fw.polar(g, "exact").numpy(), (u @ vt).numpy(), atol=1e-5)
     assert torch.isfinite(fw.polar(torch.zeros(shape), "fast")).all()
     assert torch.isfinite(fw.polar(torch.zeros(shape), "feasible")).all()
+
+
+@pytest.mark.parametrize("shape", [(2, 256, 256), (3, 64, 300), (2, 70, 280)])
+@pytest.mark.parametrize("least", [1e-1, 1e-3, 0.0])
+def test_eigenvalues_take_the_polynomial_of_the_products(shape, least):
+    from extremal.frankwolfe import _newton_schulz as ns
+
+    torch.manual_seed(0)
+    rows = shape[1]
+    left = torch.linalg.qr(torch.randn(shape[0], rows, rows, dtype=torch.double)).Q
+    right = torch.linalg.qr(torch.randn(shape[0], shape[2], rows, dtype=torch.double)).Q
+    values = torch.linspace(1, least, rows, dtype=torch.double)
+    values /= values.norm()
+    x = ((left * values) @ right.mT).float()
+    threads = torch.get_num_threads()
+    for many in (1, 2):
+        torch.set_num_threads(many)
+        try:
+            assert ns.by_spectrum(x, ns.MUON)
+            found = ns.quintic(x, ns.MUON).double()
+            assert torch.get_num_threads() == many
+        finally:
+            torch.set_num_threads(threads)
+        expected = values
+        for a, b, c in ns.MUON:
+            expected = a * expected + b * expected**3 + c * expected**5
+        away = torch.linalg.matrix_norm(found - (left * expected) @ right.mT, 2)
+        assert float(away.max()) < 0.005  # of values about 1
+    assert not ns.by_spectrum(x, ns.POLAR_EXPRESS + ns.TAYLOR)  # it would miss its 1 %
+
+
+def test_a_forked_process_has_threads_of_its_own():
+    from extremal.frankwolfe._threads import one_threaded
+
+    assert list(one_threaded(2).map(abs, [-1])) == [1]
+    child = os.fork()
+    if child == 0:
+        os._exit(list(one_threaded(2).map(abs, [-1])) != [1])
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def test_the_leading_subspace_follows_a_drifting_matrix():

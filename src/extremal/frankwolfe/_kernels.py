@@ -16,15 +16,17 @@ import heapq
 import importlib.util
 import weakref
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import Parameter
 
 from extremal.lab import require
+
+from ._threads import one_threaded
 
 KINDS = {"L2Ball": 0, "LinfBall": 1, "Sign": 1, "L1Ball": 2, "KSparse": 3, "KSupport": 4}
 _CHUNK = 1 << 15
@@ -101,7 +103,7 @@ def _plain(p: Tensor, g: Tensor) -> bool:
     """Whether both are float32 on the CPU and filled without gaps in the same order."""
     if p.dtype != torch.float32 or g.dtype != torch.float32 or p.device.type != "cpu":
         return False
-    if type(p.data) is not Tensor or p.numel() == 0 or p.stride() != g.stride():
+    if type(p) not in (Parameter, Tensor) or p.numel() == 0 or p.stride() != g.stride():
         return False
     return p.is_contiguous() or (p.ndim == 4 and p.is_contiguous(memory_format=torch.channels_last))
 
@@ -168,7 +170,7 @@ class _Step:
                 lambda low, high: loops.guess(
                     low, high, self.where, sizes, counts, self.keeps, self.takes, brackets
                 ),
-                n,
+                _edges(np.cumsum(np.minimum(sizes, 1 << 20))),
             )
         else:
             brackets = np.zeros((n, 2), dtype=np.int64)
@@ -192,7 +194,7 @@ class _Step:
         inner = np.zeros(n)  # <v, x> / size
         length = np.ones(n)  # |v| / size
         factor = np.zeros(n)  # v = factor m, where it is a multiple
-        levels, ties = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64)
+        levels, ties = np.zeros(n, dtype=np.int64), np.zeros((n, 2), dtype=np.int64)
         safe = np.where(norm > 0, norm, 1.0)
         corners: list[tuple[int, int, float]] = []
         if self.kind == 0:
@@ -209,10 +211,10 @@ class _Step:
         else:
             _spread(
                 lambda low, high: loops.select(
-                    low, high, ranges, self.where, sizes, counts, tops, rooms, keys, xs,
+                    low, high, ranges, begin, self.where, sizes, counts, tops, rooms, keys, xs,
                     total, levels, ties,
                 ),
-                n,
+                _edges(np.cumsum(sizes)),
             )  # fmt: skip
             if self.kind == 3:
                 length, inner = np.sqrt(counts), -total[:, 3]
@@ -230,9 +232,9 @@ class _Step:
         )
         for j, at, sign in corners:
             _flat(self.params[j])[at] += np.float32(move[j] * sign)
-        for j in np.flatnonzero(ties):
-            place = np.ascontiguousarray(self.where[:, j])
-            loops.tied(place, sizes[j], levels[j] - 1, ties[j], move[j], self.kind)
+        for j in np.flatnonzero(ties[:, 0]):
+            place, (many, start) = np.ascontiguousarray(self.where[:, j]), ties[j]
+            loops.tied(place, start, sizes[j], levels[j] - 1, many, move[j], self.kind)
 
     def _lengths(
         self, norm: np.ndarray, v: np.ndarray, vx: np.ndarray, xx: np.ndarray
@@ -301,11 +303,6 @@ def _cut(sizes: tuple[int, ...]) -> tuple[np.ndarray, ...]:
     return tensor, begin, end, ranges, rooms
 
 
-@functools.cache
-def _pool(threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads, thread_name_prefix="frankwolfe")
-
-
 def _evenly(sizes: Sequence[int]) -> tuple[list[int], list[int]]:
     """Share out tensors that cannot be split: an order, and where a thread's part of it begins.
 
@@ -322,6 +319,13 @@ def _evenly(sizes: Sequence[int]) -> tuple[list[int], list[int]]:
     return [i for part in parts for i in part], edges
 
 
+def _edges(work: np.ndarray) -> list[int]:
+    """Share out tensors in their order, by the running sum of the work that each makes."""
+    threads = max(1, min(torch.get_num_threads(), len(work)))
+    inner = [int(np.searchsorted(work, work[-1] * t / threads)) for t in range(1, threads)]
+    return [0, *inner, len(work)]
+
+
 def _spread(work: Callable[[int, int], Any], parts: int | Sequence[int]) -> None:
     """Do work(low, high) on torch's number of threads, for equal parts or between given edges."""
     if isinstance(parts, int):
@@ -331,7 +335,7 @@ def _spread(work: Callable[[int, int], Any], parts: int | Sequence[int]) -> None
     if threads <= 1:
         work(edges[0], edges[-1])
         return
-    waiting = [_pool(threads).submit(work, a, b) for a, b in pairwise(edges[1:])]
+    waiting = [one_threaded(threads).submit(work, a, b) for a, b in pairwise(edges[1:])]
     work(edges[0], edges[1])
     for future in waiting:
         future.result()

@@ -52,16 +52,21 @@ def _trailing_zeros(context, word):
 
 @njit(cache=True, nogil=True)
 @no_type_check
-def _ranked(keys, want):
-    """The `want`-th largest of some keys; 1024 bins at a time, until one bin is left."""
-    low, high = np.int64(keys.min()), np.int64(keys.max())
+def _ranked(bits, want):
+    """The `want`-th largest absolute value's bits; 1024 bins at a time, until one bin is left."""
+    least, most = np.int32(_ABS), np.int32(0)
+    for i in range(bits.size):
+        key = np.int32(bits[i] & _ABS)
+        least, most = min(least, key), max(most, key)
+    low, high = np.int64(least), np.int64(most)
     bins = np.zeros(1024, dtype=np.int64)
     while low < high:
         shift = 0
         while (high - low) >> shift >= 1024:
             shift += 1
         bins[:] = 0
-        for key in keys:
+        for i in range(bits.size):
+            key = np.int64(bits[i] & _ABS)
             if (key >= low) & (key <= high):
                 bins[(key - low) >> shift] += 1
         i = ((high - low) >> shift) + 1
@@ -80,7 +85,7 @@ def guess(low, high, where, sizes, counts, keeps, takes, brackets):
 
     The sample is of runs of 16 entries, one in each of equal parts at a hashed place, because
     regular places could fall on the same column of every row. Runs may be alike inside, so the
-    width of the bracket follows from how much runs differ: five standard deviations of the rank.
+    width of the bracket follows from how much runs differ: four standard deviations of the rank.
     """
     for j in range(low, high):
         n, k = sizes[j], counts[j]
@@ -117,7 +122,7 @@ def guess(low, high, where, sizes, counts, keeps, takes, brackets):
             total += inside
             square += inside * inside
         spread = max(square / runs - (total / runs) ** 2, 16 * share * (1 - share)) * runs
-        reach = 5.0 * math.sqrt(spread) + 2.0
+        reach = 4.0 * math.sqrt(spread) + 2.0
         brackets[j, 0] = _edge(bins, base, share * size + reach)
         brackets[j, 1] = _edge(bins, base, share * size - reach) + (1 << _SHIFT)
 
@@ -160,6 +165,7 @@ def first(
         bits = carray(_integers(where[2, j] + offset), (n,))
         keep, take = keeps[j], takes[j]
         below, beyond = np.int32(brackets[j, 0]), np.int32(brackets[j, 1])
+        span = np.uint32(beyond - below)
         room = rooms[c]
         stop_room = rooms[c + 1] - _BLOCK
         mm = xx = mx = sx = ss = 0.0
@@ -200,11 +206,11 @@ def first(
                     most = top
                     where_most = start
             elif kind >= 3:
-                zero = np.float32(0)
-                many = np.int32(0)
+                zero, one = np.float32(0), np.float32(1)
+                many = zero  # whole numbers add up in 64 bits, half as many at once
                 for i in range(mb.size):
-                    many += np.int32(np.int32(bb[i] & _ABS) > beyond)
-                over += many
+                    many += one if np.int32(bb[i] & _ABS) > beyond else zero
+                over += np.int64(many)
                 if kind == 3 and needs_x:
                     a = np.float32(0)
                     for i in range(mb.size):
@@ -226,7 +232,7 @@ def first(
                 if room <= stop_room:
                     for i in range(mb.size):
                         key = np.int32(bb[i] & _ABS)
-                        flags[i] = (key >= below) & (key <= beyond)
+                        flags[i] = np.uint32(key - below) <= span
                     for i in range(mb.size, _BLOCK):
                         flags[i] = 0
                     used = 0
@@ -257,12 +263,14 @@ def first(
 
 @njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy")
 @no_type_check
-def select(low, high, ranges, where, sizes, counts, tops, rooms, keys, xs, total, levels, ties):
+def select(
+    low, high, ranges, begin, where, sizes, counts, tops, rooms, keys, xs, total, levels, ties,
+):  # fmt: skip
     """Find the k largest |m| of tensors low..high among the listed entries.
 
-    Completes `total`; stores in `levels` the least key of which all are taken, and in `ties` how
-    many of the next lower key are taken besides. A tensor whose list does not reach is searched
-    whole.
+    Completes `total`; stores in `levels` the least key of which all are taken, in `ties` how many
+    of the next lower key are taken besides, and from which entry on they are to be looked for. A
+    tensor whose list does not reach is searched whole.
     """
     for j in range(low, high):
         n, k = sizes[j], counts[j]
@@ -272,29 +280,27 @@ def select(low, high, ranges, where, sizes, counts, tops, rooms, keys, xs, total
             over += tops[c, 1]
         want = k - over
         if over >= 0 and 0 < want <= listed:
-            bits = np.empty(listed, dtype=np.int32)
-            x = np.empty(listed, dtype=np.float32)
-            size = 0
-            for c in range(ranges[j], ranges[j + 1]):
-                for i in range(rooms[c], rooms[c] + tops[c, 0]):
-                    bits[size], x[size] = keys[i], xs[i]
-                    size += 1
+            at = rooms[ranges[j]]  # the lists of a tensor close up, in place: no fresh memory
+            size = tops[ranges[j], 0]
+            for c in range(ranges[j] + 1, ranges[j + 1]):
+                shift = rooms[c] - at - size
+                for i in range(at + size, at + size + tops[c, 0]):
+                    keys[i], xs[i] = keys[i + shift], xs[i + shift]
+                size += tops[c, 0]
+            bits, x = keys[at : at + listed], xs[at : at + listed]
         else:
             want, listed = k, n
             total[j, 2], total[j, 3], total[j, 4] = 0.0, 0.0, 0.0
-            bits = np.empty(n, dtype=np.int32)
-            x = np.empty(n, dtype=np.float32)
-            bits[:] = carray(_integers(where[2, j]), (n,))
-            x[:] = carray(_floats(where[0, j]), (n,))
+            bits, x = carray(_integers(where[2, j]), (n,)), carray(_floats(where[0, j]), (n,))
         m = bits.view(np.float32)
-        found = bits & np.int32(_ABS)
-        level = _ranked(found, want)
+        level = _ranked(bits, want)
         above = equal = 0
         product = signed = square = 0.0
         for i in range(listed):
-            inside = found[i] > level
+            key = np.int32(bits[i] & _ABS)
+            inside = key > level
             above += inside
-            equal += found[i] == level
+            equal += key == level
             value = np.float64(m[i]) if inside else 0.0
             weight = np.float64(x[i]) if inside else 0.0
             square += value * value
@@ -302,10 +308,20 @@ def select(low, high, ranges, where, sizes, counts, tops, rooms, keys, xs, total
             signed += -weight if value < 0 else weight
         rest = want - above
         levels[j] = level if rest == equal else level + 1
-        ties[j] = 0 if rest == equal else rest
+        ties[j, 0] = 0 if rest == equal else rest
         i = 0
+        while bits[i] & _ABS != level:
+            i += 1
+        if listed == n:
+            ties[j, 1] = i
+        else:
+            c, behind = ranges[j], i
+            while behind >= tops[c, 0]:
+                behind -= tops[c, 0]
+                c += 1
+            ties[j, 1] = begin[c]
         while rest > 0:
-            if found[i] == level:
+            if bits[i] & _ABS == level:
                 rest -= 1
                 value, weight = np.float64(m[i]), np.float64(x[i])
                 square += value * value
@@ -355,12 +371,15 @@ def second(low, high, tensor, begin, end, where, keeps, moves, threshold, kind):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 @no_type_check
-def tied(where, n, key, many, move, kind):
-    """Move the first `many` entries whose |m| is exactly a key, which `second` left out."""
+def tied(where, start, n, key, many, move, kind):
+    """Move the first `many` entries from `start` on whose |m| is exactly a key.
+
+    `second` left them out.
+    """
     x = carray(_floats(where[0]), (n,))
     m = carray(_floats(where[2]), (n,))
     bits = carray(_integers(where[2]), (n,))
-    for i in range(n):
+    for i in range(start, n):
         if many == 0:
             return
         if np.int32(bits[i] & _ABS) == key:

@@ -130,8 +130,15 @@ class Region:
 
     def diameter(self, shape: Shape) -> float:
         """Return the largest Euclidean distance of two of its points, for elements of a shape."""
-        sized = self.sized(shape)
-        return sized._unit_diameter(sized._plain_shape(shape)) * sized._size(shape)
+        known = self.__dict__.get("_diameters")
+        if known is None:
+            known = dict[Shape, float]()
+            self._set(_diameters=known)
+        if shape not in known:
+            sized = self.sized(shape)
+            unit = sized._unit_diameter(sized._plain_shape(shape))
+            known[shape] = unit * sized._size(shape)
+        return known[shape]
 
     def extreme_random(
         self, rng: np.random.Generator, shape: Shape, *, batch: Shape = (), like_: Array = None
