@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ._threads import one_threaded
+from ._threads import each
 
 MUON = ((3.4445, -4.7750, 2.0315),) * 5
 POLAR_EXPRESS = (
@@ -32,6 +32,7 @@ POLAR_EXPRESS = (
     (2.3465413258596377, -1.7097828382687081, 0.42323551169305323),
 )
 TAYLOR = ((15 / 8, -10 / 8, 3 / 8),)
+_STRIP = 256  # rows of a symmetric product made at a time
 _CACHED = 1 << 17  # float32 entries in half a megabyte
 MODES = ("fast", "accurate", "feasible", "exact")
 # Largest value on [0, 1] of Polar Express after division by 1.02, then the Taylor step, found on a
@@ -44,80 +45,95 @@ HIGHEST = _HIGHEST + _MARGIN
 def quintic(x: Tensor, steps: Sequence[tuple[float, float, float]]) -> Tensor:
     """Apply odd quintics to the singular values of a batch of matrices, (b, m, n) with m <= n.
 
-    On a CPU all steps are made for a few matrices at a time, which then stay in the cache.
+    On a CPU a thread makes all steps for a few matrices at a time, which then stay in its cache.
     """
     rows, columns = x.shape[-2:]
-    few = x.shape[0]
-    if by_spectrum(x, steps):
-        return spectrum(x, steps)
-    if x.device.type == "cpu":
-        few = max(1, _CACHED // (2 * rows * columns + 2 * rows * rows))
     out = torch.empty_like(x)
-    for start in range(0, x.shape[0], few):
-        now = x[start : start + few]
-        result = out[start : start + few]
-        spare = torch.empty_like(result)
-        if in_stages(x, steps):
-            half = (len(steps) + 1) // 2
-            stage(now, steps[:half], spare)
-            stage(spare, steps[half:], result)
-            continue
-        gram = now.new_empty(len(now), rows, rows)
-        inner = torch.empty_like(gram)
-        # The last of the alternating buffers is the result; x itself is only read.
-        for i, (a, b, c) in enumerate(steps):
-            target = result if (len(steps) - i) % 2 else spare
-            torch.bmm(now, now.mT, out=gram)
-            torch.baddbmm(gram, gram, gram, beta=b, alpha=c, out=inner)
-            torch.baddbmm(now, inner, now, beta=a, out=target)
-            now = target
+    if x.device.type != "cpu" or x.requires_grad:
+        products(x, steps, out)
+    elif by_spectrum(x, steps):
+        each(lambda i: spectrum(x[i], steps, out[i]), len(x))
+    else:
+        few = max(1, _CACHED // (2 * rows * columns + 2 * rows * rows))
+        few = min(few, -(-len(x) // torch.get_num_threads()))
+        starts = range(0, len(x), few)
+        each(lambda i: products(x[starts[i] :][:few], steps, out[starts[i] :][:few]), len(starts))
     return out
+
+
+def products(x: Tensor, steps: Sequence[tuple[float, float, float]], out: Tensor) -> None:
+    """Apply odd quintics to some matrices by matrix products."""
+    spare = torch.empty_like(out)
+    if in_stages(x, steps):
+        half = (len(steps) + 1) // 2
+        stage(x, steps[:half], spare)
+        stage(spare, steps[half:], out)
+        return
+    gram = x.new_empty(len(x), x.shape[1], x.shape[1])
+    inner = torch.empty_like(gram)
+    # The last of the alternating buffers is the result; x itself is only read.
+    for i, (a, b, c) in enumerate(steps):
+        target = out if (len(steps) - i) % 2 else spare
+        if x.device.type == "cpu" and x.shape[1] >= 2 * _STRIP:
+            for j in range(len(x)):
+                symmetric(x[j], x[j].mT, gram[j])
+                symmetric(gram[j], gram[j], inner[j], beta=b, alpha=c)
+        else:
+            torch.bmm(x, x.mT, out=gram)
+            torch.baddbmm(gram, gram, gram, beta=b, alpha=c, out=inner)
+        torch.baddbmm(x, inner, x, beta=a, out=target)
+        x = target
+
+
+def symmetric(x: Tensor, y: Tensor, out: Tensor, beta: float = 0.0, alpha: float = 1.0) -> None:
+    """Store alpha x y + beta x, which is known to be symmetric, in strips: what mirrors is copied.
+
+    x is (m, n) and y (n, m); with beta, n is m.
+    """
+    for start in range(0, len(x), _STRIP):
+        stop = min(start + _STRIP, len(x))
+        right = out[start:stop, start:]
+        if beta:
+            own = x[start:stop, start:]
+            torch.addmm(own, x[start:stop], y[:, start:], beta=beta, alpha=alpha, out=right)
+        else:
+            torch.mm(x[start:stop], y[:, start:], out=right)
+        out[stop:, start:stop] = out[start:stop, stop:].mT
 
 
 def by_spectrum(x: Tensor, steps: Sequence[tuple[float, float, float]]) -> bool:
     """Whether `spectrum` is worth while, and as good.
 
-    It is slower than products for small matrices, and where threads outnumber the matrices. An
+    It is slower than products for smaller matrices, and where threads outnumber the matrices. An
     eigenvalue is wrong by eps times the largest, while the polynomial bends on the scale of
     1 / gain^2, where gain is the product of the leading coefficients: 485 for Muon's steps, but
     1847 for Polar Express, whose promise of 1 % would not hold.
     """
     rows, columns = x.shape[-2:]
-    if x.device.type != "cpu" or x.element_size() < 4 or x.requires_grad:
-        return False
-    if len(x) < torch.get_num_threads() or torch.is_autocast_enabled("cpu"):
+    if x.element_size() < 4 or len(x) < torch.get_num_threads():
         return False
     gain = math.prod(a for a, _, _ in steps)
     if torch.finfo(x.dtype).eps * gain**2 > 0.03:
         return False
-    return rows >= 256 or (rows >= 64 and columns >= 4 * rows)
+    return rows >= 512 or (rows >= 64 and columns >= 8 * rows)
 
 
-def spectrum(x: Tensor, steps: Sequence[tuple[float, float, float]]) -> Tensor:
-    """Apply quintics through the eigenvalues of A = X X', a matrix a thread.
+def spectrum(x: Tensor, steps: Sequence[tuple[float, float, float]], out: Tensor) -> None:
+    """Apply quintics to one matrix through the eigenvalues of A = X X'.
 
     With A = Q L Q' the result is Q f(L) Q' X, where f is a polynomial in numbers. An
-    eigendecomposition on one thread costs about five products of its size, five steps fifteen.
+    eigendecomposition on one thread costs five to ten products of its size, five steps fifteen.
     """
-
-    @torch.no_grad()
-    def one(i: int) -> None:
-        values, q = torch.linalg.eigh(x[i] @ x[i].mT)
-        rest = values.double().clamp(min=0)
-        factor = torch.ones_like(rest)
-        for a, b, c in steps:
-            step = a + b * rest + c * rest**2
-            factor, rest = factor * step, rest * step**2
-        left = q * factor.to(x.dtype)
-        if x.shape[-1] > x.shape[-2]:
-            torch.mm(left @ q.mT, x[i], out=out[i])
-        else:
-            torch.mm(left, q.mT @ x[i], out=out[i])
-
-    out = torch.empty_like(x)
-    threads = torch.get_num_threads()
-    list((one_threaded(threads).map if threads > 1 else map)(one, range(len(x))))
-    return out
+    gram = x.new_empty(len(x), len(x))
+    symmetric(x, x.mT, gram)
+    values, q = torch.linalg.eigh(gram)
+    rest = values.double().clamp(min=0)
+    factor = torch.ones_like(rest)
+    for a, b, c in steps:
+        step = a + b * rest + c * rest**2
+        factor, rest = factor * step, rest * step**2
+    symmetric(q * factor.to(x.dtype), q.mT, gram)
+    torch.mm(gram, x, out=out)
 
 
 def in_stages(x: Tensor, steps: Sequence[Any]) -> bool:

@@ -3,6 +3,7 @@
 import functools
 import os
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import torch
@@ -28,6 +29,21 @@ def one_threaded(threads: int) -> ThreadPoolExecutor:
     started.wait()
     torch.set_num_threads(whole)
     return pool
+
+
+def each(work: Callable[[int], object], count: int) -> None:
+    """Do work(0), ..., work(count - 1) on torch's number of threads, a call on one thread.
+
+    Where there are fewer calls than threads, torch splits each of them as it likes. Gradients are
+    not followed.
+    """
+    threads, inference = torch.get_num_threads(), torch.is_inference_mode_enabled()
+
+    def one(i: int) -> None:
+        with torch.inference_mode(inference), torch.no_grad():
+            work(i)
+
+    list((one_threaded(threads).map if 1 < threads <= count else map)(one, range(count)))
 
 
 os.register_at_fork(after_in_child=one_threaded.cache_clear)  # threads do not come along
