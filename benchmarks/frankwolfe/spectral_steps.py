@@ -202,35 +202,48 @@ def subspace(options: Options) -> dict[str, Any]:
 def table(records: list[dict[str, Any]]) -> list[Table]:
     """The last record of each case and device."""
     gpu = [r for r in records if r["configuration"].get("device", "cpu") != "cpu"]
-    last = {r["configuration"]["case"]: r for r in records if r not in gpu}
+    last = {
+        (r["configuration"]["threads"], r["configuration"]["case"]): r
+        for r in records
+        if r not in gpu
+    }
     tables = _on_cpu(last) if last else []
     if gpu:
         tables.append(_on_gpu({r["configuration"]["case"]: r for r in gpu}))
     return tables
 
 
-def _on_cpu(last: dict[str, dict[str, Any]]) -> list[Table]:
+def _on_cpu(last: dict[tuple[int, str], dict[str, Any]]) -> list[Table]:
     rows: list[list[str | float | int | None]] = []
-    for name in MODELS:
-        s = last[name]["samples"]
-        ours, loop = min(s["ours"]), min(s["loop"])
-        rows.append([name, round(1e3 * ours, 2), round(1e3 * loop, 2), round(loop / ours, 2)])
-    s = last["subspace"]["samples"]
-    ours, svd = min(s["ours"]), min(s["svd"])
-    follow: list[list[str | float | int | None]] = [
-        [
-            round(1e3 * ours, 1),
-            round(1e3 * s["cold"][0], 1),
-            round(1e3 * svd, 1),
-            round(svd / ours, 1),
-            f"{min(s['share']):.5f}",
-            len(s["share"]),
-        ]
-    ]
+    follow: list[list[str | float | int | None]] = []
+    for (threads, name), record in sorted(last.items(), key=lambda item: item[0][0]):
+        s = record["samples"]
+        ours = 1e3 * min(s["ours"])
+        if name in MODELS:
+            loop = 1e3 * min(s["loop"])
+            rows.append([threads, name, round(ours, 2), round(loop, 2), round(loop / ours, 2)])
+            continue
+        svd = 1e3 * min(s["svd"])
+        follow.append(
+            [
+                threads, round(ours, 1), round(1e3 * s["cold"][0], 1), round(svd, 1),
+                round(svd / ours, 1), f"{min(s['share']):.5f}", len(s["share"]),
+            ]
+        )  # fmt: skip
     return [
-        Table(["matrices", "ours, ms", "loop, ms", "ratio"], rows, title="Spectral steps"),
         Table(
-            ["warm, ms", "cold, ms", "full SVD, ms", "ratio", "least share of the best", "steps"],
+            ["threads", "matrices", "ours, ms", "loop, ms", "ratio"], rows, title="Spectral steps"
+        ),
+        Table(
+            [
+                "threads",
+                "warm, ms",
+                "cold, ms",
+                "full SVD, ms",
+                "ratio",
+                "least share of the best",
+                "steps",
+            ],
             follow,
             title="Leading 51 directions of a drifting 512 x 4608 matrix",
         ),
