@@ -1,0 +1,118 @@
+"""Spectral steps: polar factors in four grades, and a subspace that is followed."""
+
+import os
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from torch import nn  # noqa: E402
+
+from extremal import frankwolfe as fw  # noqa: E402
+
+from .driving import over  # noqa: E402
+
+
+def test_newton_schulz_facts():
+    from extremal.frankwolfe import _newton_schulz as ns
+
+    def composed(x, steps):
+        for a, b, c in steps:
+            x = a * x + b * x**3 + c * x**5
+        return x
+
+    grid = np.linspace(0, 1, 1_000_001)
+    muon = composed(grid, ns.MUON)
+    assert muon.max() == pytest.approx(1.2024, abs=1e-4)
+    assert grid[muon.argmax()] == pytest.approx(0.0041, abs=1e-4)
+    assert muon[grid >= 0.01].min() == pytest.approx(0.6818, abs=1e-4)
+    assert muon[-1] == pytest.approx(0.6964, abs=1e-4)
+    # Normalised values are those after the division by 1.02 |X|_F.
+    normal = grid / 1.02 >= 1e-3
+    express = composed(grid / 1.02, ns.POLAR_EXPRESS)
+    assert express[normal].min() == pytest.approx(0.859, abs=1e-3)
+    assert express.max() == pytest.approx(1.141, abs=1e-3)
+    accurate = composed(grid / 1.02, ns.POLAR_EXPRESS + ns.TAYLOR)
+    assert accurate[normal].min() == pytest.approx(0.9937, abs=2e-4)
+    assert accurate.max() == pytest.approx(1.0078, abs=1e-4)
+    assert accurate.max() <= ns._HIGHEST
+    two = composed(grid / 1.02, ns.POLAR_EXPRESS + ns.TAYLOR * 2)[normal]
+    assert abs(two - 1).max() < 1.3e-6
+
+
+@pytest.mark.parametrize("shape", [(1, 5, 9), (3, 9, 5), (2, 6, 6)])
+def test_polar_modes(shape):
+    g = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    u, _, vt = torch.linalg.svd(g, full_matrices=False)
+    for mode, low, high in (("fast", 0.6, 1.21), ("accurate", 0.98, 1.01), ("feasible", 0.97, 1.0)):
+        s = torch.linalg.svdvals(fw.polar(g, mode))
+        assert low <= float(s.min())
+        assert float(s.max()) <= high
+    np.testing.assert_allclose(fw.polar(g, "exact").numpy(), (u @ vt).numpy(), atol=1e-5)
+    assert torch.isfinite(fw.polar(torch.zeros(shape), "fast")).all()
+    assert torch.isfinite(fw.polar(torch.zeros(shape), "feasible")).all()
+
+
+@pytest.mark.parametrize("least", [1e-1, 1e-3, 0.0])
+@pytest.mark.parametrize(
+    ("shape", "spectrum"),
+    [((2, 520, 530), True), ((3, 64, 512), True), ((3, 530, 530), False), ((9, 70, 80), False)],
+)
+def test_large_matrices_take_the_polynomial_too(shape, spectrum, least):
+    from extremal.frankwolfe import _newton_schulz as ns
+
+    torch.manual_seed(0)
+    rows = shape[1]
+    left = torch.linalg.qr(torch.randn(shape[0], rows, rows, dtype=torch.double)).Q
+    right = torch.linalg.qr(torch.randn(shape[0], shape[2], rows, dtype=torch.double)).Q
+    values = torch.linspace(1, least, rows, dtype=torch.double)
+    values /= values.norm()
+    x = ((left * values) @ right.mT).float()
+    threads = torch.get_num_threads()
+    steps = ns.MUON if spectrum else ns.POLAR_EXPRESS + ns.TAYLOR
+    expected = values
+    for a, b, c in steps:
+        expected = a * expected + b * expected**3 + c * expected**5
+    for many in (1, 2):
+        torch.set_num_threads(many)
+        try:
+            assert ns.by_spectrum(x, steps) == spectrum
+            found = ns.quintic(x, steps).double()
+            assert torch.get_num_threads() == many
+        finally:
+            torch.set_num_threads(threads)
+        away = torch.linalg.matrix_norm(found - (left * expected) @ right.mT, 2)
+        assert float(away.max()) < (0.005 if spectrum else 1e-4)  # of values about 1
+
+
+def test_a_forked_process_has_threads_of_its_own():
+    from extremal.frankwolfe._threads import one_threaded
+
+    assert list(one_threaded(2).map(abs, [-1])) == [1]
+    child = os.fork()
+    if child == 0:
+        os._exit(list(one_threaded(2).map(abs, [-1])) != [1])
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_the_leading_subspace_follows_a_drifting_matrix():
+    generator = torch.Generator().manual_seed(0)
+    p = nn.Parameter(torch.zeros(64, 200))
+    region = fw.SpectralKSupport(1.0, k=3)
+    optimizer = over(region, lr=0.0, rescale="none", momentum=0.9)([p])
+    base = (
+        torch.randn(64, 200, generator=generator)
+        + 4
+        * torch.outer(torch.randn(64, generator=generator), torch.randn(200, generator=generator))
+        / 10
+    )
+    for step in range(30):
+        p.grad = base + torch.randn(64, 200, generator=generator)
+        optimizer.step()
+        if step >= 10:
+            m = optimizer.state[p]["momentum_buffer"]
+            v = optimizer._leading_vertex(p, m, region)
+            best = float((m * region.lmo(m)).sum())
+            assert float((m * v).sum()) <= 0.99 * best
+            assert float(region.gauge(v)) <= 1 + 1e-5
