@@ -54,19 +54,20 @@ def test_polar_modes(shape):
     assert torch.isfinite(fw.polar(torch.zeros(shape), "feasible")).all()
 
 
-@pytest.mark.parametrize("least", [1e-1, 1e-3, 0.0])
+@pytest.mark.parametrize("values", [(1, 0.1), (1, 1e-3), (1, 0), (4e-3, 4e-3)], ids=str)
 @pytest.mark.parametrize(
     ("shape", "spectrum"),
     [((2, 520, 530), True), ((3, 64, 512), True), ((3, 530, 530), False), ((9, 70, 80), False)],
 )
-def test_large_matrices_take_the_polynomial_too(shape, spectrum, least):
+def test_large_matrices_take_the_polynomial_too(shape, spectrum, values):
     from extremal.frankwolfe import _newton_schulz as ns
 
     torch.manual_seed(0)
     rows = shape[1]
     left = torch.linalg.qr(torch.randn(shape[0], rows, rows, dtype=torch.double)).Q
     right = torch.linalg.qr(torch.randn(shape[0], shape[2], rows, dtype=torch.double)).Q
-    values = torch.linspace(1, least, rows, dtype=torch.double)
+    values = torch.linspace(*values, rows, dtype=torch.double)
+    values[0] = 1
     values /= values.norm()
     x = ((left * values) @ right.mT).float()
     threads = torch.get_num_threads()
@@ -83,7 +84,7 @@ def test_large_matrices_take_the_polynomial_too(shape, spectrum, least):
         finally:
             torch.set_num_threads(threads)
         away = torch.linalg.matrix_norm(found - (left * expected) @ right.mT, 2)
-        assert float(away.max()) < (0.005 if spectrum else 1e-4)  # of values about 1
+        assert float(away.max()) < (0.01 if spectrum else 1e-4)  # of values about 1
 
 
 def test_a_forked_process_has_threads_of_its_own():

@@ -130,6 +130,7 @@ class Region:
 
     def diameter(self, shape: Shape) -> float:
         """Return the largest Euclidean distance of two of its points, for elements of a shape."""
+        shape = tuple(shape)
         known = self.__dict__.get("_diameters")
         if known is None:
             known = dict[Shape, float]()
