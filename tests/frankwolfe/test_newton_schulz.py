@@ -84,7 +84,7 @@ def test_large_matrices_take_the_polynomial_too(shape, spectrum, values):
         finally:
             torch.set_num_threads(threads)
         away = torch.linalg.matrix_norm(found - (left * expected) @ right.mT, 2)
-        assert float(away.max()) < (0.01 if spectrum else 1e-4)  # of values about 1
+        assert float(away.max()) < (0.02 if spectrum else 1e-4)  # of values about 1
 
 
 def test_a_forked_process_has_threads_of_its_own():
