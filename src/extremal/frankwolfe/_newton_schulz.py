@@ -1,4 +1,4 @@
-"""The polar factor U V' of matrices by matrix products only, in four grades.
+"""The polar factor U V' of matrices, mostly by matrix products, in four grades.
 
 `fast` is Muon's five quintic steps: singular values land in about [0.68, 1.20], so up to a fifth
 outside the unit ball. `accurate` is five steps of Polar Express and one Taylor step: within 1 % for
