@@ -87,6 +87,22 @@ def test_large_matrices_take_the_polynomial_too(shape, spectrum, values):
         assert float(away.max()) < (0.02 if spectrum else 1e-4)  # of values about 1
 
 
+def test_threads_beside_the_main_one_split_nothing():
+    from extremal.frankwolfe._threads import each, one_threaded
+
+    def work(_):
+        torch.ones(300_000).mul_(2)  # large enough to be split
+        return torch.get_num_threads()
+
+    before = torch.get_num_threads()
+    assert set(one_threaded(2).map(work, range(8))) == {1}
+    assert torch.get_num_threads() == before
+    with torch.inference_mode():
+        x = torch.zeros(4)
+        each(lambda i: x[i].add_(i), 4)
+        assert x.tolist() == [0, 1, 2, 3]
+
+
 def test_a_forked_process_has_threads_of_its_own():
     from extremal.frankwolfe._threads import one_threaded
 

@@ -13,13 +13,16 @@ import torch
 def one_threaded(threads: int) -> ThreadPoolExecutor:
     """Threads in each of which torch's own products and decompositions stay on that thread.
 
-    A new thread takes the number that torch keeps for the whole process, and setting it in one
-    changes that; so it is put back once all have started.
+    A new thread takes the number that torch keeps for the whole process when it first asks, so each
+    asks before it sets its own; and setting it changes the process's, which is put back once all
+    have started. A thread that split its work would start OpenMP threads of its own, and with more
+    of these than cores OpenMP's barriers are several times slower from then on, everywhere.
     """
     whole = torch.get_num_threads()
     started = threading.Barrier(threads + 1)
 
     def begin() -> None:
+        torch.get_num_threads()
         torch.set_num_threads(1)
         started.wait()
 
