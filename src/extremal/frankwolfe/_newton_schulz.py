@@ -46,19 +46,18 @@ HIGHEST = _HIGHEST + _MARGIN
 def quintic(x: Tensor, steps: Sequence[tuple[float, float, float]]) -> Tensor:
     """Apply odd quintics to the singular values of a batch of matrices, (b, m, n) with m <= n.
 
-    On a CPU a thread makes all steps for a few matrices at a time, which then stay in its cache.
+    On a CPU all steps are made for a few matrices at a time, which then stay in the cache.
     """
     rows, columns = x.shape[-2:]
     out = torch.empty_like(x)
-    if x.device.type != "cpu" or x.requires_grad:
-        products(x, steps, out)
-    elif by_spectrum(x, steps):
+    if by_spectrum(x, steps):
         each(lambda i: spectrum(x[i], steps, out[i]), len(x))
-    else:
+        return out
+    few = len(x)
+    if x.device.type == "cpu":
         few = max(1, _CACHED // (2 * rows * columns + 2 * rows * rows))
-        few = min(few, -(-len(x) // torch.get_num_threads()))
-        starts = range(0, len(x), few)
-        each(lambda i: products(x[starts[i] :][:few], steps, out[starts[i] :][:few]), len(starts))
+    for start in range(0, len(x), few):
+        products(x[start : start + few], steps, out[start : start + few])
     return out
 
 
@@ -105,18 +104,17 @@ def symmetric(x: Tensor, y: Tensor, out: Tensor, beta: float = 0.0, alpha: float
 def by_spectrum(x: Tensor, steps: Sequence[tuple[float, float, float]]) -> bool:
     """Whether `spectrum` is worth while, and as good.
 
-    It is slower than products for smaller matrices, and where threads outnumber the matrices. An
-    eigenvalue is wrong by eps times the largest, while the polynomial bends on the scale of
+    It is slower than products for smaller matrices, and where threads outnumber the matrices (they
+    are spread over threads, one each; products gain nothing by that). An eigenvalue is wrong by eps times the largest, while the polynomial bends on the scale of
     1 / gain^2, where gain is the product of the leading coefficients: 485 for Muon's steps, but
     1847 for Polar Express, whose promise of 1 % would not hold.
     """
-    rows, columns = x.shape[-2:]
-    if x.element_size() < 4 or len(x) < torch.get_num_threads():
+    if x.device.type != "cpu" or x.element_size() < 4 or x.requires_grad:
+        return False
+    if len(x) < torch.get_num_threads() or x[0].numel() < 1 << 17:
         return False
     gain = math.prod(a for a, _, _ in steps)
-    if torch.finfo(x.dtype).eps * gain**2 > 0.03:
-        return False
-    return rows >= 512 or (rows >= 64 and columns >= 8 * rows)
+    return torch.finfo(x.dtype).eps * gain**2 < 0.03
 
 
 def spectrum(x: Tensor, steps: Sequence[tuple[float, float, float]], out: Tensor) -> None:
