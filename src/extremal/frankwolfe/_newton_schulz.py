@@ -104,10 +104,11 @@ def symmetric(x: Tensor, y: Tensor, out: Tensor, beta: float = 0.0, alpha: float
 def by_spectrum(x: Tensor, steps: Sequence[tuple[float, float, float]]) -> bool:
     """Whether `spectrum` is worth while, and as good.
 
-    It is slower than products for smaller matrices, and where threads outnumber the matrices (they
-    are spread over threads, one each; products gain nothing by that). An eigenvalue is wrong by eps times the largest, while the polynomial bends on the scale of
-    1 / gain^2, where gain is the product of the leading coefficients: 485 for Muon's steps, but
-    1847 for Polar Express, whose promise of 1 % would not hold.
+    It is slower than products for smaller matrices, and where threads outnumber the matrices (one
+    goes to each; products gain nothing by that). An eigenvalue is wrong by eps times the largest,
+    while the polynomial bends on the scale of 1 / gain^2, where gain is the product of the leading
+    coefficients: 485 for Muon's steps, but 1847 for Polar Express, whose promise of 1 % would not
+    hold.
     """
     if x.device.type != "cpu" or x.element_size() < 4 or x.requires_grad:
         return False
