@@ -52,3 +52,19 @@ def train(model, optimizer, steps, closure=False):
             values.append(float(loss().detach()))
             optimizer.step()
     return values
+
+
+def uneven(kind):
+    """Gradients of which a sample says little."""
+    g = torch.randn(300, 400, generator=torch.Generator().manual_seed(1))
+    if kind == "mostly-zero":
+        return g * (torch.arange(300) % 97 == 0)[:, None]
+    if kind == "rows-of-all-sizes":
+        return g * 10.0 ** torch.linspace(-12, 12, 300)[:, None]
+    if kind == "few-values":
+        return g.round()
+    if kind == "every-value-twice":
+        return torch.cat([g[:150], g[:150].flip(0)])
+    if kind == "ones":
+        return torch.ones(300, 400)
+    return g.flatten().sort().values.reshape(300, 400)

@@ -9,7 +9,7 @@ from torch import nn  # noqa: E402
 
 from extremal import frankwolfe as fw  # noqa: E402
 
-from .driving import KERNELS, drive, gradients, over  # noqa: E402
+from .driving import KERNELS, drive, gradients, over, uneven  # noqa: E402
 
 
 @pytest.mark.parametrize("rescale", ["none", "diameter", "gradient", "fast_gradient"])
@@ -35,20 +35,6 @@ def test_fused_and_plain_steps_agree(region, rescale):
         results.append([p.detach().numpy().copy() for p in params])
     for one, two in zip(*results, strict=True):
         np.testing.assert_allclose(one, two, atol=2e-6)
-
-
-def uneven(kind):
-    """Gradients of which a sample says little."""
-    g = torch.randn(300, 400, generator=torch.Generator().manual_seed(1))
-    if kind == "mostly-zero":
-        return g * (torch.arange(300) % 97 == 0)[:, None]
-    if kind == "rows-of-all-sizes":
-        return g * 10.0 ** torch.linspace(-12, 12, 300)[:, None]
-    if kind == "few-values":
-        return g.round()
-    if kind == "every-value-twice":
-        return torch.cat([g[:150], g[:150].flip(0)])
-    return g.flatten().sort().values.reshape(300, 400)
 
 
 KINDS = ["mostly-zero", "rows-of-all-sizes", "few-values", "every-value-twice", "sorted"]

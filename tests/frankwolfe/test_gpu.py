@@ -14,6 +14,8 @@ from torch import nn  # noqa: E402
 
 from extremal import frankwolfe as fw  # noqa: E402
 
+from .driving import uneven  # noqa: E402
+
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA"),
@@ -150,20 +152,6 @@ def test_adaptive_steps_agree_with_plain_ones_on_the_cpu(make, region, options):
     for one, two in zip(*found, strict=True):
         # A vertex of the maximum norm changes sign where q is 0 up to rounding.
         assert float((one - two).norm()) <= 2e-3 * float(one.norm()) + 1e-7
-
-
-def uneven(kind):
-    """Gradients whose k largest are hard to find."""
-    g = torch.randn(300, 400, generator=torch.Generator().manual_seed(1))
-    if kind == "mostly-zero":
-        return g * (torch.arange(300) % 97 == 0)[:, None]
-    if kind == "rows-of-all-sizes":
-        return g * 10.0 ** torch.linspace(-12, 12, 300)[:, None]
-    if kind == "few-values":
-        return g.round()
-    if kind == "ones":
-        return torch.ones(300, 400)
-    return g.flatten().sort().values.reshape(300, 400)
 
 
 @pytest.mark.parametrize("rescale", ["none", "gradient"])
