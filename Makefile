@@ -13,7 +13,7 @@ demo: $(INSTALLED)  ## the main job on embedded data, with pictures: runs/demo/r
 test: $(INSTALLED)  ## the whole default suite
 	CI=1 $(BIN)/python -m pytest -n auto -m "not slow and not gpu and not network and not peer"
 
-# Nothing here waits for anything else but the wheel: `make -j2 check` takes two thirds of the time.
+# Nothing here waits for anything else but the wheel: `make -j2 check` takes three quarters of the time.
 check: plain types docs lint alone-none alone-sos  ## format, lint, types, layers, docs, and an installation without torch
 
 lint: $(INSTALLED)
