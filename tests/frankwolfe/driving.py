@@ -1,9 +1,12 @@
 """How the tests of the optimizers drive them."""
 
-import torch
-from torch import nn
+import pytest
 
-from extremal import frankwolfe as fw
+torch = pytest.importorskip("torch")
+
+from torch import nn  # noqa: E402
+
+from extremal import frankwolfe as fw  # noqa: E402
 
 KERNELS = [
     fw.L2Ball(3.0), fw.LinfBall(0.5), fw.L1Ball(5.0), fw.KSparse(0.5, fraction=0.1),
