@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ._newton_schulz import MODES, polar, polar_stack
+from ._newton_schulz import MODES, one_by_one, polar, polar_each, polar_stack
 from ._optimizer import FREE, RegionOptimizer, apart, between, together
 from ._region import Region
 from ._subspace import BATCHED, Subspace, leading_vertices
@@ -161,7 +161,7 @@ class SFW(RegionOptimizer):
             diameters = self._diameters(group, params, regions)
             move(self, group, places, buffers, units, factors, diameters)
             return
-        vertices = [v * f if f != 1.0 else v for v, f in zip(units, factors, strict=True)]
+        vertices = units if set(factors) == {1.0} else list(torch._foreach_mul(units, factors))
         self._move(group, params, buffers, vertices, regions)
 
     def _fused(self, group: dict[str, Any], places: list[int], grads: list[Tensor]) -> bool:
@@ -242,6 +242,7 @@ class SFW(RegionOptimizer):
                 if not hasattr(region, "radius") or hasattr(region, "_weights"):
                     key = i
             alike[key].append(i)
+        mode = group["spectral"]
         for key, members in alike.items():
             first = regions[members[0]]
             flats = [
@@ -250,10 +251,13 @@ class SFW(RegionOptimizer):
             ]
             spectral = isinstance(key, tuple) and key[0] == "spectral"
             if spectral and flats[0].is_cuda:
-                found = list(polar_stack([f[0] for f in flats], group["spectral"]))
+                found = list(polar_stack([f[0] for f in flats], mode))
+            elif spectral and one_by_one(whole := [f[0] for f in flats], mode):
+                found = [torch.empty_like(f) for f in whole]
+                polar_each(whole, mode, found)
             elif spectral:
                 short = [f.mT if f.shape[-2] > f.shape[-1] else f for f in flats]
-                unit = polar(torch.cat(short), group["spectral"])
+                unit = polar(torch.cat(short), mode)
                 found = [
                     u.mT if f.shape[-2] > f.shape[-1] else u
                     for u, f in zip(unit, (f[0] for f in flats), strict=True)
@@ -310,6 +314,10 @@ class SFW(RegionOptimizer):
         """Return the step length of each element, on its device, before clipping at 1."""
         rescale, lr = group["rescale"], float(group["lr"]) * float(group["lr_factor"])
         sizes = torch._foreach_norm(ms)
+        if rescale == "none" and len({(type(s), s.dtype, s.device) for s in sizes}) == 1:
+            one = sizes[0]
+            if type(one) is Tensor:  # all in one go
+                return list((torch.stack(sizes) > 0).to(one.dtype).mul_(lr).unbind())
         alive = [(s > 0).to(s.dtype) for s in sizes]
         if rescale == "none":
             return [a * lr for a in alive]
@@ -344,7 +352,12 @@ class SFW(RegionOptimizer):
             for p, v, s in zip(params, vertices, lengths, strict=True):
                 p.add_((v * s).to(p.dtype))
             return
-        lengths = [torch.clamp(s, max=1.0) for s in lengths]
+        lengths = list(torch._foreach_clamp_max(lengths, 1.0))
+        if all(
+            p.dtype == v.dtype == s.dtype for p, v, s in zip(params, vertices, lengths, strict=True)
+        ):
+            torch._foreach_lerp_(params, vertices, lengths)
+            return
         for p, v, s in zip(params, vertices, lengths, strict=True):
             if p.dtype == v.dtype:
                 p.lerp_(v, s.to(p.dtype))
