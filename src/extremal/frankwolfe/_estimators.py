@@ -6,7 +6,7 @@ Sources: the variants as compared in Combettes, Spiegel, Pokutta, arXiv:2009.141
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -118,6 +118,7 @@ class Metric:
     _sum: np.ndarray | None = None
     _most: np.ndarray | None = None
     _mean: np.ndarray | None = None
+    _lmo: Callable[[np.ndarray], np.ndarray] | None = None
 
     def move(self, x: np.ndarray, d: np.ndarray, region: Region, cap: float = 1.0) -> np.ndarray:
         """Return the next point: K exact line-search steps on the quadratic model at x."""
@@ -134,10 +135,11 @@ class Metric:
             self._most = np.maximum(self._most, self._sum)
             d = self._mean
         h = np.clip(self.delta + np.sqrt(self._most), *self.clip)
+        self._lmo = self._lmo or region.following()
         y = x.copy()
         for _ in range(self.inner_steps):
             q = d + h * (y - x) / self.eta
-            away = y - region.lmo(q)
+            away = y - self._lmo(q)
             size = float(np.vdot(away, h * away))
             if size <= 0.0:
                 break

@@ -227,6 +227,7 @@ def _deterministic(
     active = ActiveSet(x) if keep else None
     lazy_goal = np.inf
     trace: list[Row] = []
+    lmo = region.following()
     lmo_calls = 0
     gap = np.inf
     status = "limit"
@@ -245,7 +246,7 @@ def _deterministic(
             if float(np.vdot(g, state.x - seen)) >= lazy_goal / 2:
                 v = seen
         if v is None:
-            v = region.lmo(g)
+            v = lmo(g)
             lmo_calls += 1
             gap = float(np.vdot(g, state.x - v))
             if config.method == "lazy":
@@ -390,6 +391,7 @@ def stochastic(
         raise ValueError(f"step={config.step!r}: scgs has steps of its own; leave step out.")
     every = max(1, model.n // size)
     trace: list[Row] = []
+    whole, sampled = region.following(), region.following()
     lmo_calls, status, step = 0, "limit", 0.0
     best: tuple[float, float, np.ndarray] | None = None
     for t, batch in enumerate(islice(stream, config.iterations + 1)):
@@ -397,7 +399,7 @@ def stochastic(
         last = t == config.iterations or (config.passes > 0 and spent >= config.passes)
         if t % every == 0 or last or sliding is not None:
             value, g = model(x)
-            gap = float(np.vdot(g, x - region.lmo(g)))
+            gap = float(np.vdot(g, x - whole(g)))
             seconds = time.perf_counter() - begun
             trace.append(Row(t, value, gap, step, lmo_calls, spent, seconds))
             if best is None or gap < best[1]:
@@ -426,7 +428,7 @@ def stochastic(
                 x = metric.move(x, d, region)
                 lmo_calls += config.inner_steps
             else:
-                x = x + step * (region.lmo(d) - x)
+                x = x + step * (sampled(d) - x)
                 lmo_calls += 1
         if seen is not None:
             seen(t, d, x)

@@ -10,7 +10,7 @@ or `_violation`. They receive rows (b, n), or matrices (b, rows, columns), in fl
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, TypeVar, cast
 
 import numpy as np
@@ -83,6 +83,14 @@ class Region:
         """
         rows, sized = self._open(g, batch, "lmo")
         return self._close(sized._lmo(rows), g, sized._scale(g, batch, radius, rows))
+
+    def following(self) -> Callable[[Array], Array]:
+        """Return an `lmo` for one sequence of directions, each close to the one before.
+
+        Its points are as good as those of `lmo`. A region may remember what helps with the next
+        direction (`Birkhoff` does); the region itself stays as it is.
+        """
+        return self.lmo
 
     def support(self, g: Array, *, batch: int = 0, radius: Array | None = None) -> Array:
         """Return max <g, v> over the region, one number for each element."""

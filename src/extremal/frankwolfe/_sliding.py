@@ -27,6 +27,7 @@ class Sliding:
 
     def __post_init__(self) -> None:
         self._x = self.start.copy()
+        self._lmo = self.region.following()
 
     def looks_at(self, t: int, y: np.ndarray) -> np.ndarray:
         """Return where the gradient of step t is wanted."""
@@ -44,7 +45,7 @@ class Sliding:
         u, calls = self._x.copy(), 0
         while calls < _MOST_INNER:
             slope = g + weight * (u - self._x)
-            away = u - self.region.lmo(slope)
+            away = u - self._lmo(slope)
             calls += 1
             gap = float(np.vdot(slope, away))
             if gap <= goal:

@@ -1,11 +1,14 @@
 """The Birkhoff polytope: doubly stochastic matrices, the hull of permutation matrices.
 
-LMO: an assignment problem, solved on the CPU by SciPy. Its dual potentials u, v (u_i + v_j at most
+LMO: an assignment problem, solved on the CPU by SciPy, or by `_assignment` from the potentials of
+the last direction. Its dual potentials u, v (u_i + v_j at most
 the cost everywhere) bound every linear function from below without a solver.
 Projection: max(0, Y + a 1' + 1 b'), rows and columns fitted in turn by exact simplex projections.
 """
 
+import importlib.util
 import math
+from collections.abc import Callable
 
 import numpy as np
 import scipy.optimize
@@ -37,6 +40,30 @@ class Birkhoff(Region):
         for item, matrix in zip(out, cost, strict=True):
             item[scipy.optimize.linear_sum_assignment(matrix)] = 1.0
         return like(out, g)
+
+    def following(self) -> Callable[[Array], Array]:
+        """See `Region.following`: assignments start from the last one's potentials.
+
+        Where numba is missing every assignment is SciPy's, from scratch.
+        """
+        if importlib.util.find_spec("numba") is None:
+            return self.lmo
+        from ._assignment import assign
+
+        v, column = np.empty(0), np.empty(0, np.int64)
+
+        def lmo(g: Array) -> Array:
+            nonlocal v, column
+            rows, _ = self._open(g, 0, "lmo")
+            cost = np.ascontiguousarray(on_cpu(rows)[0], dtype=np.float64)
+            if len(v) != len(cost):
+                v, column = np.zeros(len(cost)), np.full(len(cost), -1)
+            assign(cost, v, column)
+            out = np.zeros_like(cost)
+            out[np.arange(len(cost)), column] = 1.0
+            return like(out.reshape(tuple(g.shape)), g)
+
+        return lmo
 
     def _violation(self, x: Array) -> Array:
         xp = namespace(x)

@@ -1,7 +1,7 @@
 """A product of regions: an element is the concatenation of one element of each."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from extremal.frankwolfe._arrays import Array, namespace
@@ -63,6 +63,20 @@ class Product(Region):
 
     def _lmo(self, g: Array) -> Array:
         return self._joined([r.lmo(b, batch=1) for r, b in self._blocks(g)], g)
+
+    def following(self) -> Callable[[Array], Array]:
+        """See `Region.following`."""
+        oracles = [r.following() for r in self._regions]
+
+        def lmo(g: Array) -> Array:
+            rows, _ = self._open(g, 0, "lmo")
+            blocks = [
+                oracle(b[0])[None]
+                for oracle, (_, b) in zip(oracles, self._blocks(rows), strict=True)
+            ]
+            return self._joined(blocks, rows).reshape(g.shape)
+
+        return lmo
 
     def _gauge(self, x: Array) -> Array:
         xp = namespace(x)
