@@ -174,7 +174,7 @@ def spectrum(x: Tensor, steps: Sequence[tuple[float, float, float]], out: Tensor
     torch.mm(gram, x, out=out)
 
 
-def weights(least: float, steps: int) -> list[tuple[float, float, float]]:
+def halley_weights(least: float, steps: int) -> list[tuple[float, float, float]]:
     """Return (a, b, c) of Halley steps x <- x (a + b x^2) / (1 + c x^2) for [least, 1].
 
     Each maps [0, 1] to itself and raises the least value as far as such a step can.
@@ -190,7 +190,8 @@ def weights(least: float, steps: int) -> list[tuple[float, float, float]]:
     return out
 
 
-_HALLEY = weights(_LEAST, 2)  # to [0.963, 1]; the last step, x (3 - x^2) / 2, ends in [0.9979, 1]
+# To [0.963, 1]; the last step, x (3 - x^2) / 2, ends in [0.9979, 1].
+_HALLEY = halley_weights(_LEAST, 2)
 
 
 def halley(x: Tensor, out: Tensor, factor: float = 1.0) -> None:
