@@ -22,9 +22,21 @@ def assign(cost, v, column):
     """Move `column` (n,) to the least assignment of finite costs (n, n), and potentials `v` (n,).
 
     On entry `v` is any finite vector and `column` an assignment, in part (-1 elsewhere). On return
-    u_i + v_j <= cost_ij with u_i = min_j (cost_ij - v_j), and equality along the assignment.
+    u_i + v_j <= cost_ij with u_i = min_j (cost_ij - v_j), and equality along the assignment (of
+    costs divided by the largest, where that is over 1e150).
+
+    The best potentials differ by no more than costs do. Larger ones, of costs on another scale,
+    would round these away, and so would a part common to all: the first start anew, the second is
+    taken out.
     """
     n = len(cost)
+    low, high = cost.min(), cost.max()
+    if max(-low, high) > 1e150:
+        size = max(-low, high)
+        cost, low, high = cost / size, low / size, high / size
+    v -= v.max()
+    if -v.min() > 2 * (high - low):
+        v[:] = 0.0
     row = np.full(n, -1)
     best = np.empty(n, np.int64)
     for i in range(n):

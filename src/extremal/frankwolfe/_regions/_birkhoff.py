@@ -1,8 +1,8 @@
 """The Birkhoff polytope: doubly stochastic matrices, the hull of permutation matrices.
 
 LMO: an assignment problem, solved on the CPU by SciPy, or by `_assignment` from the potentials of
-the last direction. Its dual potentials u, v (u_i + v_j at most
-the cost everywhere) bound every linear function from below without a solver.
+the last direction. Its dual potentials u, v (u_i + v_j at most the cost everywhere) bound every
+linear function from below without a solver.
 Projection: max(0, Y + a 1' + 1 b'), rows and columns fitted in turn by exact simplex projections.
 """
 
