@@ -57,7 +57,7 @@ def test_polar_modes(shape):
 @pytest.mark.parametrize("values", [(1, 0.1), (1, 1e-3), (1, 0), (4e-3, 4e-3)], ids=str)
 @pytest.mark.parametrize(
     ("shape", "spectrum"),
-    [((2, 520, 530), True), ((3, 128, 1100), True), ((9, 70, 80), False)],
+    [((2, 520, 530), True), ((3, 128, 1100), True), ((3, 530, 530), False), ((9, 70, 80), False)],
 )
 def test_large_matrices_take_the_polynomial_too(shape, spectrum, values):
     from extremal.frankwolfe import _newton_schulz as ns
@@ -78,7 +78,7 @@ def test_large_matrices_take_the_polynomial_too(shape, spectrum, values):
     for many in (1, 2):
         torch.set_num_threads(many)
         try:
-            assert ns.one_by_one(x.unbind(), "fast") == spectrum
+            assert ns.one_by_one(x.unbind(), "fast") == (rows > 70)
             found = (fw.polar(x, "fast") if spectrum else ns.quintic(x, steps)).double()
             assert torch.get_num_threads() == many
         finally:

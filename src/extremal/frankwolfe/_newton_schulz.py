@@ -124,7 +124,7 @@ def one_by_one(matrices: Sequence[Tensor], mode: str) -> bool:
 def polar_each(
     matrices: Sequence[Tensor], mode: str, outs: Sequence[Tensor], eps: float = 1e-7
 ) -> None:
-    """Store the polar factors of large matrices of one shape, a matrix a thread, no copies made.
+    """Store the polar factors of large matrices of one shape, a matrix a thread.
 
     Args:
         matrices: Each (m, n), floating point, on a CPU.
@@ -140,11 +140,11 @@ def polar_each(
         x = x.float() if x.element_size() < 4 else x
         found = out if out.dtype == x.dtype else torch.empty_like(x)
         size = norms(x[None])[0]
+        size = size + eps if mode == "fast" else torch.where(size > 0, size, torch.ones_like(size))
+        x = torch.div(x, size, out=scratch(5, x.shape[0], x.shape[1], x))
         if mode == "fast":
-            spectrum(x / (size + eps), MUON, found)
+            spectrum(x, MUON, found)
         else:
-            size = torch.where(size > 0, size, torch.ones_like(size))
-            x = torch.div(x, size, out=scratch(5, x.shape[0], x.shape[1], x))
             halley(x, found, 1 / (1 + _MARGIN) if mode == "feasible" else 1.0)
         if found is not out:
             out.copy_(found)

@@ -314,10 +314,9 @@ class SFW(RegionOptimizer):
         """Return the step length of each element, on its device, before clipping at 1."""
         rescale, lr = group["rescale"], float(group["lr"]) * float(group["lr_factor"])
         sizes = torch._foreach_norm(ms)
-        if rescale == "none" and len({(type(s), s.dtype, s.device) for s in sizes}) == 1:
-            one = sizes[0]
-            if type(one) is Tensor:  # all in one go
-                return list((torch.stack(sizes) > 0).to(one.dtype).mul_(lr).unbind())
+        kinds = {(type(s), s.dtype, s.device) for s in sizes}
+        if rescale == "none" and kinds == {(Tensor, sizes[0].dtype, sizes[0].device)}:
+            return list((torch.stack(sizes) > 0).to(sizes[0].dtype).mul_(lr).unbind())  # in one go
         alive = [(s > 0).to(s.dtype) for s in sizes]
         if rescale == "none":
             return [a * lr for a in alive]
